@@ -1,0 +1,2 @@
+//! Placeholder of the program.
+fn main() {}
