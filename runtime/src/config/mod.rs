@@ -1,0 +1,44 @@
+//! config.json: what each key means and which values are valid.
+//!
+//! [`Spec`] is the file as written; [`Config`] is what the kernel will be asked for: every string terminated, every flag
+//! a number. Each section has one file with four parts in the same order: Shape, Rules, Steps, Tests. The order in which
+//! steps happen is not here but in the planner.
+
+pub mod namespaces;
+pub mod problems;
+pub mod text;
+pub mod uts;
+
+use serde::Deserialize;
+
+pub use problems::Problems;
+
+use crate::json::{Pairs, or_default};
+
+// ── Shape ──
+
+/// config.json as written (runtime-spec 1.3). Unknown keys are ignored, as the specification demands.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Spec {
+    /// The version of the specification that the bundle complies with.
+    pub oci_version: Option<String>,
+    /// The container's host name.
+    pub hostname: Option<String>,
+    /// The container's NIS domain name.
+    pub domainname: Option<String>,
+    /// Arbitrary metadata.
+    #[serde(deserialize_with = "or_default")]
+    pub annotations: Pairs<String>,
+    /// What only Linux has.
+    pub linux: Option<Linux>,
+}
+
+/// The section `linux` as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Linux {
+    /// Namespaces to make or join.
+    #[serde(deserialize_with = "or_default")]
+    pub namespaces: Vec<namespaces::Namespace>,
+}
