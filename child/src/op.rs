@@ -67,8 +67,16 @@ pub enum Op<'a> {
     Mount { target: Text<'a>, source: Text<'a>, kind: Text<'a>, flags: u32, data: Text<'a>, over: Over },
     /// A new tmpfs that starts with a copy of what its target held; the parent copies, by descriptors.
     MountCopyUp { target: Text<'a>, flags: u32, data: Text<'a> },
-    /// Attaches a tree at `target`. Choice: an absent target becomes a directory or an empty file, as the source is.
-    Bind { source: Source<'a>, target: Text<'a>, depth: Depth, attributes: Attributes, over: Over },
+    /// Attaches a tree at `target`: `whole` is applied to every mount of the tree (AT_RECURSIVE), then `attributes` to
+    /// the top one alone. Choice: an absent target becomes a directory or an empty file, as the source is.
+    Bind {
+        source: Source<'a>,
+        target: Text<'a>,
+        depth: Depth,
+        whole: Attributes,
+        attributes: Attributes,
+        over: Over,
+    },
     /// mount_setattr(2) of the mount at `target`.
     SetAttributes { target: Text<'a>, depth: Depth, attributes: Attributes },
     /// Changes options of the file system or of the mount at `target`: mount(2) with MS_REMOUNT.
