@@ -1,0 +1,76 @@
+//! Runs the tests of one file: each in a [`World`] of its own, with the leak check after it.
+//!
+//! It is libtest-mimic with three rules added: a test may end by naming the reason why it cannot run here, a
+//! panic message is shown with the commands that the test ran, and a test that leaves anything behind has failed.
+
+use crate::World;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+/// The end of a test that did not fail: done, or `Err` with the reason why it cannot run on this host.
+pub type Outcome = Result<(), Skipped>;
+
+/// Why a test cannot run on this host. Printed beside its name.
+#[derive(Debug)]
+pub struct Skipped(pub String);
+
+/// One test: its name and its function.
+pub struct Case {
+    /// The behaviour in words, which is the function's name.
+    pub name: &'static str,
+    /// What it does.
+    pub run: fn(&World) -> Outcome,
+}
+
+/// Ends a test with the reason why it cannot run here: `return skip("no SELinux")`.
+pub fn skip<T>(reason: impl Into<String>) -> Result<T, Skipped> {
+    Err(Skipped(reason.into()))
+}
+
+/// Names each test once: `cases![create_leaves_it_created, ...]` is the table that [`main`] takes.
+#[macro_export]
+macro_rules! cases {
+    ($($test:ident),+ $(,)?) => { &[$($crate::harness::Case { name: stringify!($test), run: $test }),+] };
+}
+
+/// The `main` of a test file.
+pub fn main(cases: &'static [Case]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Containers are cheap but the machine is small; more threads than this only make timings worse.
+    arguments.test_threads = arguments.test_threads.or(Some(2));
+    if !arguments.list {
+        crate::world::prepare_run();
+    }
+    let trials = cases.iter().map(|case| Trial::ignorable_test(case.name, || run(case))).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    crate::world::remove_run();
+    conclusion.exit_code()
+}
+
+/// Panic messages with their places, by thread, because catch_unwind returns no place.
+static PANICS: Mutex<Vec<(std::thread::ThreadId, String)>> = Mutex::new(Vec::new());
+
+fn run(case: &'static Case) -> Result<Completion, Failed> {
+    std::panic::set_hook(Box::new(|info| {
+        let message = info.to_string();
+        PANICS.lock().unwrap_or_else(|held| held.into_inner()).push((std::thread::current().id(), message));
+    }));
+    let world = World::new(case.name);
+    let ended = catch_unwind(AssertUnwindSafe(|| (case.run)(&world)));
+    let left = world.clean_up();
+    match ended {
+        Err(_) => Err(format!("{}\n{}{left}", panic_message(), world.transcript()).into()),
+        Ok(_) if !left.is_empty() => Err(format!("left behind:\n{left}{}", world.transcript()).into()),
+        Ok(Err(Skipped(reason))) => Ok(Completion::ignored_with(reason)),
+        Ok(Ok(())) => Ok(Completion::Completed),
+    }
+}
+
+fn panic_message() -> String {
+    let thread = std::thread::current().id();
+    let mut panics = PANICS.lock().unwrap_or_else(|held| held.into_inner());
+    let place = panics.iter().rposition(|(owner, _)| *owner == thread);
+    place.map_or_else(|| "panicked".to_owned(), |index| panics.swap_remove(index).1)
+}
