@@ -17,8 +17,9 @@ use crate::data::{Bytes, Fd, List, Text, Words};
 pub enum Op<'a> {
     // ── descriptors and the process itself ──────────────────────────────────────────────────────────────────────
     /// Moves inherited descriptors to their places (pairs of from, to) and closes every other one that is not in `keep`
-    /// (sorted). dup3(2), close_range(2).
-    Descriptors { place: Words<'a>, keep: Words<'a> },
+    /// (sorted). `socket` and `proc` are the numbers that the create socket and the runtime's procfs have from then on.
+    /// dup3(2), close_range(2).
+    Descriptors { place: Words<'a>, keep: Words<'a>, socket: Fd, proc: Option<Fd> },
     /// Dies when the process that made this one dies. prctl(PR_SET_PDEATHSIG).
     DieWithParent,
     /// Closes /proc/PID/{fd,exe,mem} and ptrace(2) to everyone inside the container. prctl(PR_SET_DUMPABLE).
@@ -60,7 +61,9 @@ pub enum Op<'a> {
     /// The propagation of the whole tree that was inherited from the host (MS_SLAVE, MS_PRIVATE ... | MS_REC).
     HostPropagation { flags: u32 },
     /// Mounts the root file system upon itself and keeps its descriptor. The inode must be the one the parent saw. With
-    /// a descriptor the tree comes from the parent (id-mapped).
+    /// a descriptor the tree comes from the parent (id-mapped). Choice: if the mount that holds the root is still shared
+    /// (rootfsPropagation), it is made private first: pivot_root(2) refuses a shared parent, and the container's mounts
+    /// would appear on the host.
     Root { path: Text<'a>, tree: Option<Fd>, device: u64, inode: u64 },
     /// A new file system instance. The target directory is made if absent. Choice: a target inside procfs is refused
     /// unless `over` allows it; for `Over::Directory` no component of the target may be a symbolic link.
@@ -79,13 +82,14 @@ pub enum Op<'a> {
     },
     /// mount_setattr(2) of the mount at `target`.
     SetAttributes { target: Text<'a>, depth: Depth, attributes: Attributes },
-    /// Changes options of the file system or of the mount at `target`: mount(2) with MS_REMOUNT.
+    /// Changes options of the file system at `target`: mount(2) with MS_REMOUNT. The attributes of the mount itself
+    /// (nosuid, nodev ...) stay as they are; [`Op::SetAttributes`] changes those.
     Remount { target: Text<'a>, flags: u32, data: Text<'a> },
     /// A device node, FIFO or regular type with exact mode and owner. Choice: an existing node that matches stays; one
     /// that does not is an error.
     Device { path: Text<'a>, device: Device },
-    /// A symbolic link. Choice: an existing entry stays when `keep` says so, else a link with the same text is accepted.
-    Symlink { path: Text<'a>, text: Text<'a> },
+    /// A symbolic link. Choice: an existing entry stays as it is, or is unlinked first, as `existing` says.
+    Symlink { path: Text<'a>, text: Text<'a>, existing: Existing },
     /// A new pty of the container's devpts: its end becomes 0 to 2 and the controlling terminal, and is bound at
     /// /dev/console; the other end goes to the parent. `rows` and `columns` of 0 leave the size unset.
     Console { rows: u16, columns: u16, uid: u32, bind: Placement },
@@ -150,6 +154,8 @@ pub enum Op<'a> {
     FindHome { uid: u32 },
     /// The create socket gets Ready; then Go is awaited from it or from the start socket.
     AwaitStart { listener: Option<Fd> },
+    /// Closes every descriptor from `first` on but the connection over which start came, which execve(2) closes.
+    CloseHandles { first: u32 },
     /// Loads the filter: seccomp(2). With `listener` the descriptor goes to the parent.
     Seccomp { program: Bytes<'a>, flags: u32, listener: Listener },
     /// execve(2) of the chosen candidate. The last step.
@@ -195,6 +201,17 @@ pub enum Over {
     Directory,
     /// One of the files of procfs that may be replaced.
     Procfs,
+    /// As `Directory`, and the tree that is attached must be of procfs: the rule for a bind onto /proc.
+    ProcfsTree,
+}
+
+/// What becomes of an entry that is in the way of a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Existing {
+    /// It stays and there is no link.
+    Keep,
+    /// It is unlinked; a directory is an error.
+    Replace,
 }
 
 /// The arguments of mount_setattr(2); all zero does nothing.
@@ -317,7 +334,7 @@ impl fmt::Display for Op<'_> {
     /// One line: what the step is about, so that an error can name its object.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Op::Descriptors { place, keep } => {
+            Op::Descriptors { place, keep, .. } => {
                 write!(f, "place {} descriptors, keep {}", place.count() / 2, keep.count())
             }
             Op::DieWithParent => f.write_str("die with the runtime until ready"),
@@ -360,7 +377,7 @@ impl fmt::Display for Op<'_> {
             Op::SetAttributes { target, .. } => write!(f, "set mount attributes of {target}"),
             Op::Remount { target, .. } => write!(f, "remount {target}"),
             Op::Device { path, device } => write!(f, "make device {path} {}:{}", device.major, device.minor),
-            Op::Symlink { path, text } => write!(f, "link {path} to {text}"),
+            Op::Symlink { path, text, .. } => write!(f, "link {path} to {text}"),
             Op::Console { .. } => f.write_str("make the terminal"),
             Op::PivotRoot => f.write_str("pivot to the root"),
             Op::MoveRoot => f.write_str("move the root over / and chroot"),
@@ -392,6 +409,7 @@ impl fmt::Display for Op<'_> {
             }
             Op::FindHome { uid } => write!(f, "find HOME of uid {uid}"),
             Op::AwaitStart { .. } => f.write_str("ready; wait for start"),
+            Op::CloseHandles { first } => write!(f, "close descriptors from {first} on"),
             Op::Seccomp { program, .. } => {
                 write!(f, "load the filter of {} instructions", program.0.len() / 8)
             }

@@ -51,7 +51,7 @@ pub enum Open<'a> {
     HookOutput,
 }
 
-/// A detached tree: open_tree(2), then mount_setattr(2) with the id map.
+/// A detached tree: open_tree(2), then mount_setattr(2) with the propagation and the id map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tree<'a> {
     /// The absolute path on the host.
@@ -60,6 +60,9 @@ pub struct Tree<'a> {
     pub depth: Depth,
     /// The id map, if the tree is id-mapped; `None` maps nothing.
     pub idmap: Option<IdMap<'a>>,
+    /// The propagation of the copy, recursively (MS_SLAVE), or 0: it is made in the runtime's mount namespace, so without
+    /// this it is a peer of the host's mount and what the container mounts in it appears on the host.
+    pub propagation: u64,
     /// The configuration key.
     pub key: Cow<'a, str>,
 }
