@@ -8,9 +8,29 @@
 //! error type, at the module of a call's family for a system call.
 #![cfg_attr(not(feature = "std"), no_std)]
 
+pub mod clone;
 pub mod errno;
 #[cfg(feature = "std")]
 pub mod error;
+pub mod fd;
+pub mod map;
+pub mod mount;
+pub mod net;
+pub mod signal;
+pub mod task;
 
 #[cfg(feature = "std")]
 pub use error::{Error, Kind, Result};
+
+use rustix::io::Errno;
+
+/// The value of a system call made through libc, or its errno.
+fn result(returned: libc::c_long) -> core::result::Result<i64, Errno> {
+    if returned != -1 {
+        return Ok(returned);
+    }
+    // SAFETY: the address of errno is valid for the life of the thread.
+    let number = unsafe { libc::__errno_location() };
+    // SAFETY: as above; the value was set by the call that just failed.
+    Err(Errno::from_raw_os_error(unsafe { *number }))
+}

@@ -1,0 +1,245 @@
+//! The way into the program: working directory, executable, waiting for start, filter, execve.
+
+use core::ffi::{CStr, c_char};
+use core::marker::PhantomData;
+use core::ptr::null;
+
+use rustix::fd::{IntoRawFd, OwnedFd};
+use rustix::fs::{AtFlags, Access, CWD, FileType, OFlags, ResolveFlags, accessat, statat};
+use rustix::io::{Errno, read, retry_on_intr};
+use rustix::net::{SocketFlags, accept_with};
+use rustix::process::{fchdir, set_parent_process_death_signal};
+use sys::clone::exit;
+
+use super::paths::{make_directory, open_beneath};
+use crate::data::{Bytes, Fd, List, Text};
+use crate::message::{Kind, Message};
+use crate::op::{Create, Listener};
+use crate::page::{Called, Failure, Phase};
+use crate::run::{Executor, Home};
+
+impl<'a> Executor<'a> {
+    pub(crate) fn working_directory(&mut self, path: Text<'a>, create: Create) -> Result<(), Failure> {
+        match self.enter(path.0, create) {
+            Ok(()) => {
+                self.entered = true;
+                Ok(())
+            }
+            // Root may lack the right on a network file system while the user has it, and the other way round: either
+            // of the two attempts is enough.
+            Err(failure) if failure.errno == Errno::ACCESS && (self.entered || create == Create::Missing) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn enter(&self, path: &CStr, create: Create) -> Result<(), Failure> {
+        let root = self.root()?;
+        let directory = match create {
+            Create::Missing => make_directory(root, path, ResolveFlags::empty())?,
+            Create::Never => {
+                open_beneath(root, path, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::empty()).called("openat2")?
+            }
+        };
+        fchdir(directory).called("fchdir")?;
+        let mut buffer = [0; 4096];
+        let name = sys::task::getcwd(&mut buffer).called("getcwd")?;
+        // A directory outside the root has the name "(unreachable)/...".
+        if name.first() == Some(&b'/') { Ok(()) } else { Err(Failure::new("cwd is outside the root", Errno::PERM)) }
+    }
+
+    pub(crate) fn find_executable(&mut self, candidates: List<'a>) -> Result<(), Failure> {
+        let mut worst = Errno::NOENT;
+        for path in candidates.iter() {
+            match executable(path) {
+                Ok(()) => {
+                    self.executable = Some(path);
+                    return Ok(());
+                }
+                Err(errno @ (Errno::ACCESS | Errno::ISDIR)) => worst = errno,
+                Err(errno) if candidates.count() == 1 => worst = errno,
+                Err(_) => {}
+            }
+        }
+        Err(Failure::new("exec", worst))
+    }
+
+    pub(crate) fn find_home(&mut self, uid: u32) -> Result<(), Failure> {
+        let mut entry = [0; 512];
+        let mut home = Line::default();
+        if let Ok(passwd) = open_passwd(self.root()?) {
+            home = home_of(uid, &passwd).unwrap_or_default();
+        }
+        let path: &[u8] = if home.len == 0 { b"/" } else { home.as_bytes() };
+        entry.iter_mut().zip(b"HOME=".iter().chain(path)).for_each(|(to, from)| *to = *from);
+        self.home = Some(Home { entry });
+        Ok(())
+    }
+
+    pub(crate) fn await_start(&mut self, listener: Option<Fd>) -> Result<(), Failure> {
+        self.page.set_phase(Phase::Ready);
+        // From Ready on the container outlives the process that made it. Until the answer comes, end of file on the
+        // socket still ends it.
+        set_parent_process_death_signal(None).called("prctl(PR_SET_PDEATHSIG)")?;
+        Message::from(Kind::Ready).send(self.socket).called("write")?;
+        match Message::receive(self.socket).called("read")? {
+            Some(Message { kind: Kind::Start, .. }) => {}
+            Some(Message { kind: Kind::Go, .. }) => self.accept_start(listener)?,
+            Some(_) => return Err(Failure::new("read", Errno::PROTO)),
+            None => exit(1),
+        }
+        self.page.set_phase(Phase::Started);
+        Ok(())
+    }
+
+    /// Waits for a connection that says Start. One that ends before it does changes nothing.
+    fn accept_start(&mut self, listener: Option<Fd>) -> Result<(), Failure> {
+        let listener = sys::fd::borrow(listener.map_or(-1, |fd| fd.0));
+        loop {
+            let connection = retry_on_intr(|| accept_with(listener, SocketFlags::CLOEXEC)).called("accept4")?;
+            if let Ok(Some(Message { kind: Kind::Start, .. })) = Message::receive(&connection) {
+                self.socket = sys::fd::borrow(connection.into_raw_fd());
+                return Ok(());
+            }
+        }
+    }
+
+    pub(crate) fn seccomp(&mut self, program: Bytes<'a>, flags: u32, listener: Listener) -> Result<(), Failure> {
+        let number = sys::task::seccomp_set_filter(program.0, flags).called("seccomp")?;
+        if listener == Listener::None {
+            self.filtered = true;
+            return Ok(());
+        }
+        let announced = Message { kind: Kind::Listener, value: number.unsigned_abs() }.send(self.socket).called("write");
+        announced.and_then(|()| self.await_go())?;
+        drop(sys::fd::take(number));
+        self.filtered = true;
+        Ok(())
+    }
+
+    pub(crate) fn execute_program(&mut self, args: List<'a>, env: List<'a>) -> Result<(), Failure> {
+        let path = self.executable.ok_or(Failure::new("exec", Errno::NOENT))?;
+        let home = self.home.take();
+        let home = home.as_ref().and_then(|home| CStr::from_bytes_until_nul(&home.entry).ok());
+        let env = Pointers::new(env, home).called("mmap")?;
+        let args = Pointers::new(args, None).called("mmap")?;
+        self.page.set_phase(Phase::Executing);
+        Err(Failure::new("execve", args.execve(path, &env)))
+    }
+}
+
+/// Whether execve(2) would try this file: a regular file that the process may execute.
+fn executable(path: &CStr) -> Result<(), Errno> {
+    let seen = statat(CWD, path, AtFlags::empty())?;
+    match FileType::from_raw_mode(seen.st_mode) {
+        FileType::RegularFile => accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS),
+        FileType::Directory => Err(Errno::ISDIR),
+        _ => Err(Errno::ACCESS),
+    }
+}
+
+/// argv or envp: an array of pointers to strings, ended by null.
+#[derive(Debug)]
+pub(crate) struct Pointers<'a> {
+    array: &'static [*const c_char],
+    strings: PhantomData<&'a CStr>,
+}
+
+impl<'a> Pointers<'a> {
+    /// Pointers to the strings of `list` and to one more.
+    pub(crate) fn new(list: List<'a>, more: Option<&'a CStr>) -> Result<Self, Errno> {
+        let array = sys::map::zeroed::<*const c_char>(list.count() + 2)?;
+        for (slot, text) in array.iter_mut().zip(list.iter().chain(more)) {
+            *slot = text.as_ptr();
+        }
+        // The last slot is never written, so the array ends with null.
+        if array.last().is_some_and(|last| *last == null()) { Ok(Self { array, strings: PhantomData }) } else { Err(Errno::INVAL) }
+    }
+
+    /// execve(2) with these arguments; returns only what went wrong.
+    #[expect(unsafe_code, reason = "the pointers were made here and their strings are borrowed")]
+    pub(crate) fn execve(&self, path: &CStr, env: &Pointers<'_>) -> Errno {
+        // SAFETY: both arrays end with null and hold pointers to strings that live as long as they do.
+        unsafe { sys::clone::execve(path, self.array, env.array) }
+    }
+}
+
+/// The longest home directory that is looked up.
+const HOME_MAX: usize = 500;
+
+/// The largest passwd file that is read: an image must not keep the runtime busy.
+const PASSWD_MAX: usize = 1 << 20;
+
+/// The container's passwd file, if it is a regular file.
+fn open_passwd(root: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let seen = open_beneath(root, c"/etc/passwd", OFlags::PATH, ResolveFlags::empty())?;
+    if super::paths::file_type(&super::paths::stat(&seen)?) != FileType::RegularFile {
+        return Err(Errno::INVAL);
+    }
+    open_beneath(root, c"/etc/passwd", flags, ResolveFlags::empty())
+}
+
+/// A line of the file, as far as it fits.
+struct Line {
+    bytes: [u8; HOME_MAX],
+    len: usize,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { bytes: [0; HOME_MAX], len: 0 }
+    }
+}
+
+impl Line {
+    fn push(&mut self, byte: u8) {
+        if let Some(slot) = self.bytes.get_mut(self.len) {
+            *slot = byte;
+        }
+        self.len = self.len.saturating_add(1);
+    }
+
+    /// The line; empty where it did not fit.
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// The home directory, if the line is that of `uid`: the sixth of seven fields, passwd(5).
+    fn home(&self, uid: u32) -> Option<&[u8]> {
+        let mut fields = self.as_bytes().split(|byte| *byte == b':');
+        let number = core::str::from_utf8(fields.nth(2)?).ok()?;
+        if number.parse() != Ok(uid) {
+            return None;
+        }
+        fields.nth(2).filter(|home| home.first() == Some(&b'/'))
+    }
+}
+
+fn home_of(uid: u32, passwd: &OwnedFd) -> Option<Line> {
+    let mut line = Line::default();
+    let mut chunk = [0; 4096];
+    let mut total = 0;
+    loop {
+        let len = read(passwd, &mut chunk).ok()?;
+        total += len;
+        for byte in chunk.get(..len)? {
+            if *byte != b'\n' {
+                line.push(*byte);
+                continue;
+            }
+            if let Some(home) = line.home(uid) {
+                return Some(copy(home));
+            }
+            line.len = 0;
+        }
+        if len == 0 || total > PASSWD_MAX {
+            return line.home(uid).map(copy);
+        }
+    }
+}
+
+fn copy(bytes: &[u8]) -> Line {
+    let mut line = Line::default();
+    bytes.iter().for_each(|byte| line.push(*byte));
+    line
+}

@@ -1,0 +1,126 @@
+//! Descriptors, signals and other attributes of the process itself.
+
+use rustix::fd::AsRawFd;
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal, setsid, umask};
+use sys::fd::{close_range, dup_to};
+use sys::task;
+
+use crate::data::{Bytes, Fd, Text, Words};
+use crate::op::Scheduler;
+use crate::page::{Called, Failure};
+use crate::run::Executor;
+
+impl Executor<'_> {
+    pub(crate) fn descriptors(
+        &mut self,
+        place: Words<'_>,
+        keep: Words<'_>,
+        socket: Fd,
+        proc: Option<Fd>,
+    ) -> Result<(), Failure> {
+        let mut numbers = place.iter();
+        while let (Some(from), Some(to)) = (numbers.next(), numbers.next()) {
+            if from != to {
+                dup_to(sys::fd::borrow(from.cast_signed()), to.cast_signed()).called("dup3")?;
+            }
+        }
+        close_all_but(keep)?;
+        self.socket = sys::fd::borrow(socket.0);
+        self.proc = proc;
+        Ok(())
+    }
+
+    pub(crate) fn die_with_parent(&self) -> Result<(), Failure> {
+        set_parent_process_death_signal(Some(Signal::KILL)).called("prctl(PR_SET_PDEATHSIG)")
+    }
+
+    pub(crate) fn non_dumpable(&self) -> Result<(), Failure> {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).called("prctl(PR_SET_DUMPABLE)")
+    }
+
+    pub(crate) fn reset_signals(&self) -> Result<(), Failure> {
+        sys::signal::reset_dispositions();
+        sys::signal::set_mask(0, None);
+        Ok(())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the child")]
+    pub(crate) fn umask(&self, mask: u32) -> Result<(), Failure> {
+        umask(Mode::from_raw_mode(mask));
+        Ok(())
+    }
+
+    pub(crate) fn new_session(&self) -> Result<(), Failure> {
+        match setsid() {
+            // The leader of a process group has its session already: the shell-less start of an init under pid 1.
+            Ok(_) | Err(Errno::PERM) => Ok(()),
+            Err(errno) => Err(Failure::new("setsid", errno)),
+        }
+    }
+
+    pub(crate) fn new_keyring(&self, name: Text<'_>) -> Result<(), Failure> {
+        match task::join_session_keyring(name.0) {
+            // A kernel without keys, a used-up quota and a filter of an outer container leave the caller's keyring; the
+            // number of keys a user may have is small, so this must not stop a node.
+            Ok(()) | Err(Errno::NOSYS | Errno::DQUOT | Errno::ACCESS | Errno::PERM) => Ok(()),
+            Err(errno) => Err(Failure::new("keyctl", errno)),
+        }
+    }
+
+    pub(crate) fn all_processors(&self) -> Result<(), Failure> {
+        match task::all_processors() {
+            // A filter of an outer container may forbid it; the affinity stays then.
+            Ok(()) | Err(Errno::PERM) => Ok(()),
+            Err(errno) => Err(Failure::new("sched_setaffinity", errno)),
+        }
+    }
+
+    pub(crate) fn rlimit(&self, resource: u32, soft: u64, hard: u64) -> Result<(), Failure> {
+        task::prlimit(0, resource, soft, hard).called("prlimit")
+    }
+
+    pub(crate) fn scheduler(&self, attributes: Scheduler) -> Result<(), Failure> {
+        let Scheduler { policy, flags, nice, priority, runtime, deadline, period } = attributes;
+        let attr = task::SchedAttr { policy, flags, nice, priority, runtime, deadline, period, ..Default::default() };
+        task::sched_setattr(0, attr).called("sched_setattr")
+    }
+
+    pub(crate) fn io_priority(&self, value: u32) -> Result<(), Failure> {
+        task::ioprio_set(0, value).called("ioprio_set")
+    }
+
+    pub(crate) fn personality(&self, domain: u32) -> Result<(), Failure> {
+        task::personality(domain).called("personality")
+    }
+
+    pub(crate) fn memory_policy(&self, mode: u32, nodes: Bytes<'_>, max_node: u32) -> Result<(), Failure> {
+        task::set_mempolicy(mode, nodes.0, max_node).called("set_mempolicy")
+    }
+
+    pub(crate) fn close_handles(&mut self, first: u32) -> Result<(), Failure> {
+        self.root = None;
+        self.dev = None;
+        self.empty = None;
+        self.null = None;
+        let socket = self.socket.as_raw_fd().unsigned_abs();
+        if socket > first {
+            close_range(first, socket - 1, 0).called("close_range")?;
+        }
+        close_range(socket.max(first.saturating_sub(1)) + 1, u32::MAX, 0).called("close_range")?;
+        close_range(first, u32::MAX, sys::fd::CLOSE_RANGE_CLOEXEC).called("close_range")
+    }
+}
+
+/// Closes what lies between the numbers of `keep`, which are sorted.
+fn close_all_but(keep: Words<'_>) -> Result<(), Failure> {
+    let mut first = 0;
+    for number in keep.iter() {
+        if number > first {
+            close_range(first, number - 1, 0).called("close_range")?;
+        }
+        first = number + 1;
+    }
+    close_range(first, u32::MAX, 0).called("close_range")
+}

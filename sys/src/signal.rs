@@ -1,0 +1,44 @@
+//! Signal dispositions and the mask, on the raw calls: the wrappers of a C library hide the signals it uses itself.
+
+use core::ptr::{null, null_mut};
+
+/// The highest signal number.
+pub const LAST: i32 = 64;
+
+/// The size of the kernel's sigset_t in bytes.
+const SET_SIZE: usize = 8;
+
+/// All signals are blocked until this is dropped; then the former mask is back.
+#[derive(Debug)]
+pub struct Blocked(u64);
+
+/// `int rt_sigprocmask(SIG_SETMASK, all, &old, 8)` of the calling thread.
+pub fn block_all() -> Blocked {
+    let mut old = 0_u64;
+    set_mask(u64::MAX, Some(&mut old));
+    Blocked(old)
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        set_mask(self.0, None);
+    }
+}
+
+/// Blocks exactly the signals of `mask` (bit n is signal n + 1) in the calling thread.
+pub fn set_mask(mask: u64, old: Option<&mut u64>) {
+    let old = old.map_or(null_mut(), core::ptr::from_mut);
+    // SAFETY: both pointers are to 8 bytes, the size that is passed, or null. The call cannot fail with these arguments.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, old, SET_SIZE) };
+}
+
+/// Gives every signal its default disposition: `int rt_sigaction(int n, &SIG_DFL, NULL, 8)` for each. Ignored signals
+/// stay ignored over execve(2), so a program that was started with some would keep them.
+pub fn reset_dispositions() {
+    // struct kernel_sigaction is at most four words on every architecture, and SIG_DFL without flags is all zero.
+    let default = [0_u64; 4];
+    for number in 1..=LAST {
+        // SAFETY: the action points to at least as many zero bytes as the kernel reads; SIGKILL and SIGSTOP give EINVAL.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), null::<u64>(), SET_SIZE) };
+    }
+}

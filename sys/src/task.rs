@@ -1,0 +1,196 @@
+//! Attributes of the calling process that rustix lacks: limits by number, scheduling, keys, filters.
+
+use core::ffi::{CStr, c_int, c_ulong};
+use core::ptr::{from_ref, null};
+
+use rustix::io::Errno;
+
+use crate::result;
+
+/// `int prlimit64(pid_t pid, unsigned resource, &{soft, hard}, NULL)`; a pid of 0 is the caller, u64::MAX is unlimited.
+///
+/// # Errors
+/// EPERM to raise a hard limit without CAP_SYS_RESOURCE, EINVAL for an unknown resource or soft above hard.
+pub fn prlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = [soft, hard];
+    // SAFETY: `limit` has the layout of struct rlimit64, two 64-bit words, and is only read.
+    result(unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, limit.as_ptr(), null::<u64>()) })?;
+    Ok(())
+}
+
+/// `struct sched_attr` of sched_setattr(2) with the utilisation clamps (kernel 5.3).
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct SchedAttr {
+    /// The size of the struct in bytes; filled in by [`sched_setattr`].
+    pub size: u32,
+    /// SCHED_*.
+    pub policy: u32,
+    /// SCHED_FLAG_*.
+    pub flags: u64,
+    /// For SCHED_OTHER and SCHED_BATCH.
+    pub nice: i32,
+    /// For SCHED_FIFO and SCHED_RR.
+    pub priority: u32,
+    /// Nanoseconds.
+    pub runtime: u64,
+    /// Nanoseconds.
+    pub deadline: u64,
+    /// Nanoseconds.
+    pub period: u64,
+    /// Lower utilisation clamp.
+    pub util_min: u32,
+    /// Upper utilisation clamp.
+    pub util_max: u32,
+}
+
+/// `int sched_setattr(pid_t pid, struct sched_attr *attr, 0)`; a pid of 0 is the caller.
+///
+/// # Errors
+/// EPERM without CAP_SYS_NICE, EINVAL, EBUSY for a deadline that cannot be admitted.
+pub fn sched_setattr(pid: i32, attr: SchedAttr) -> Result<(), Errno> {
+    let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, ..attr };
+    // SAFETY: `attr` is a whole sched_attr whose size field says so; the kernel reads it.
+    result(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, from_ref(&attr), 0 as c_int) })?;
+    Ok(())
+}
+
+/// `int ioprio_set(IOPRIO_WHO_PROCESS, pid, value)`; a pid of 0 is the caller.
+///
+/// # Errors
+/// EPERM for the real-time class without CAP_SYS_ADMIN or CAP_SYS_NICE, EINVAL.
+pub fn ioprio_set(pid: i32, value: u32) -> Result<(), Errno> {
+    const IOPRIO_WHO_PROCESS: c_int = 1;
+    // SAFETY: the call takes numbers only.
+    result(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid, value) })?;
+    Ok(())
+}
+
+/// `long set_mempolicy(int mode, const unsigned long *nodes, unsigned long maxnode)`; no nodes is a null pointer.
+///
+/// # Errors
+/// EINVAL for nodes that do not fit the mode or do not exist.
+pub fn set_mempolicy(mode: u32, nodes: &[u8], max_node: u32) -> Result<(), Errno> {
+    let mut words = [0 as c_ulong; 128];
+    for (word, chunk) in words.iter_mut().zip(nodes.chunks(size_of::<c_ulong>())) {
+        let mut bytes = [0; size_of::<c_ulong>()];
+        bytes.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+        *word = c_ulong::from_ne_bytes(bytes);
+    }
+    let pointer = if nodes.is_empty() { null() } else { words.as_ptr() };
+    // SAFETY: the mask is null or holds 1024 words, more than `max_node` bits for every mask that a plan carries.
+    result(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, c_ulong::from(max_node.min(8192))) })?;
+    Ok(())
+}
+
+/// `int personality(unsigned long domain)`.
+///
+/// # Errors
+/// EINVAL.
+pub fn personality(domain: u32) -> Result<(), Errno> {
+    // SAFETY: the call takes a number only.
+    result(unsafe { libc::syscall(libc::SYS_personality, c_ulong::from(domain)) })?;
+    Ok(())
+}
+
+/// `int sched_setaffinity(0, size, mask)` with every bit of 8192 set; the kernel keeps those that the cpuset allows.
+///
+/// # Errors
+/// EINVAL where no processor is left.
+pub fn all_processors() -> Result<(), Errno> {
+    let mask = [u64::MAX; 128];
+    // SAFETY: the mask holds as many bytes as are passed and is only read.
+    result(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0 as c_int, size_of_val(&mask), mask.as_ptr()) })?;
+    Ok(())
+}
+
+/// `key_serial_t keyctl(KEYCTL_JOIN_SESSION_KEYRING, name)`.
+///
+/// # Errors
+/// ENOSYS without keys, EDQUOT.
+pub fn join_session_keyring(name: &CStr) -> Result<(), Errno> {
+    const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
+    // SAFETY: the name is NUL-terminated and only read.
+    result(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) })?;
+    Ok(())
+}
+
+/// `int seccomp(SECCOMP_SET_MODE_FILTER, flags, &{len, program})`; `program` holds struct sock_filter entries of 8 bytes.
+/// The returned number is the listener with SECCOMP_FILTER_FLAG_NEW_LISTENER, else 0.
+///
+/// # Errors
+/// EACCES without no_new_privs and CAP_SYS_ADMIN, EINVAL for a program or a flag that the kernel refuses.
+pub fn seccomp_set_filter(program: &[u8], flags: u32) -> Result<i32, Errno> {
+    #[repr(C)]
+    struct SockFprog {
+        len: u16,
+        filter: *const u8,
+    }
+    const SECCOMP_SET_MODE_FILTER: c_int = 1;
+    let len = u16::try_from(program.len() / 8).map_err(|_| Errno::INVAL)?;
+    let fprog = SockFprog { len, filter: program.as_ptr() };
+    // SAFETY: `fprog` has the layout of struct sock_fprog and its filter holds `len` entries, which the kernel copies
+    // byte by byte.
+    let returned = result(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, from_ref(&fprog)) })?;
+    i32::try_from(returned).map_err(|_| Errno::OVERFLOW)
+}
+
+/// `int getcwd(char *buf, size_t size)`: the bytes before the terminator.
+///
+/// # Errors
+/// ENOENT for a directory that was removed, ERANGE.
+pub fn getcwd(buffer: &mut [u8]) -> Result<&[u8], Errno> {
+    // SAFETY: the kernel writes at most as many bytes as the buffer has.
+    let written = result(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) })?;
+    let len = usize::try_from(written).map_err(|_| Errno::OVERFLOW)?;
+    buffer.get(..len.saturating_sub(1)).ok_or(Errno::RANGE)
+}
+
+/// `int getgroups(int size, gid_t list[])`: how many supplementary groups there are, and as many as fit.
+///
+/// # Errors
+/// EINVAL where the list is shorter than the number of groups.
+pub fn getgroups(list: &mut [u32]) -> Result<usize, Errno> {
+    let size = c_int::try_from(list.len()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the kernel writes at most `size` entries.
+    let count = result(unsafe { libc::syscall(libc::SYS_getgroups, size, list.as_mut_ptr()) })?;
+    usize::try_from(count).map_err(|_| Errno::OVERFLOW)
+}
+
+/// `int getresuid(...)` or `int getresgid(...)`: real, effective and saved id.
+///
+/// # Errors
+/// None that a correct call can cause.
+fn three_ids(number: libc::c_long) -> Result<[u32; 3], Errno> {
+    let (mut real, mut effective, mut saved) = (0_u32, 0_u32, 0_u32);
+    // SAFETY: the three pointers are to one id each, which the kernel writes.
+    result(unsafe { libc::syscall(number, &raw mut real, &raw mut effective, &raw mut saved) })?;
+    Ok([real, effective, saved])
+}
+
+/// Real, effective and saved uid of the calling thread.
+///
+/// # Errors
+/// None that a correct call can cause.
+pub fn getresuid() -> Result<[u32; 3], Errno> {
+    three_ids(libc::SYS_getresuid)
+}
+
+/// Real, effective and saved gid of the calling thread.
+///
+/// # Errors
+/// None that a correct call can cause.
+pub fn getresgid() -> Result<[u32; 3], Errno> {
+    three_ids(libc::SYS_getresgid)
+}
+
+/// `int setgroups(size_t size, const gid_t *list)` of the calling thread.
+///
+/// # Errors
+/// EPERM without CAP_SETGID or where setgroups is denied in the user namespace, EINVAL for more than 65,536 groups or
+/// one without a mapping.
+pub fn setgroups(list: &[u32]) -> Result<(), Errno> {
+    // SAFETY: the list holds as many ids as are passed and is only read.
+    result(unsafe { libc::syscall(libc::SYS_setgroups, list.len(), list.as_ptr()) })?;
+    Ok(())
+}
