@@ -1,0 +1,259 @@
+//! The groups of a container that exists: the operations after it was created, possibly in another process.
+
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal};
+use sys::{Error, Kind, Result};
+
+use crate::controller::{Controller, Controllers, Version};
+use crate::directory::Directory;
+use crate::join::Join;
+use crate::record::{Mounts, Place, Record};
+use crate::{freeze, kill, path, processes, remove};
+
+/// The groups of one container. A group is opened when an operation needs it.
+#[derive(Clone, Debug)]
+pub struct Cgroup {
+    record: Record,
+}
+
+impl Cgroup {
+    pub(crate) fn new(record: Record) -> Self {
+        Self { record }
+    }
+
+    /// Where the groups are.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The processes in the container's group and in every group beneath it.
+    pub fn pids(&self) -> Result<Vec<Pid>> {
+        match self.member_group()? {
+            Some((_, group)) => processes::in_tree(&group),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Stops every process; an error if that is not complete within two seconds, after which all run again.
+    pub fn freeze(&self) -> Result<()> {
+        let (version, group) = self.freezer()?.ok_or_else(|| self.no_freezer())?;
+        freeze::freeze(&group, version)
+    }
+
+    /// Lets every process go on, whichever freezer stopped it.
+    pub fn thaw(&self) -> Result<()> {
+        for (version, group) in self.freezers()? {
+            freeze::thaw(&group, version)?;
+        }
+        Ok(())
+    }
+
+    /// Whether every process is stopped by a freezer.
+    pub fn is_frozen(&self) -> Result<bool> {
+        for (version, group) in self.freezers()? {
+            if freeze::is_frozen(&group, version)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Kills every process, also a frozen one and one that forks as fast as it can, and waits until none is left. What is
+    /// left at `deadline` is an error that names the processes and their states.
+    pub fn kill(&self, deadline: Instant) -> Result<()> {
+        if let Some(group) = self.unified()? {
+            let killed = kill::kill_v2(&group, Instant::now());
+            self.thaw_trees()?;
+            return match killed {
+                Err(error) if error.kind() == Kind::Timeout => kill::kill_v2(&group, deadline),
+                other => other,
+            };
+        }
+        let Some((_, group)) = self.member_group()? else { return Ok(()) };
+        let freezer = self.freezer()?.map(|(_, group)| group);
+        kill::kill_v1(&group, freezer.as_ref(), deadline)
+    }
+
+    /// Sends `signal` to every process.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        match self.member_group()? {
+            Some((_, group)) => kill::signal_members(&group, signal),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes every group with all groups beneath it. Groups that are busy are tried again until `deadline`; an error
+    /// names the processes that hold them.
+    pub fn remove(&self, deadline: Instant) -> Result<()> {
+        let mut failed: Option<Error> = None;
+        for place in &self.record.places {
+            if let Err(error) = self.remove_place(place, deadline) {
+                failed = Some(failed.map_or_else(|| error.clone(), |first| first.and_also(error.clone())));
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn remove_place(&self, place: &Place, deadline: Instant) -> Result<()> {
+        let root = Directory::mount_point(&place.mount, place.version)?;
+        remove::remove(&root, &place.group(&self.record.path), deadline)
+    }
+
+    /// What a process needs to join the container: its groups, or the groups beneath them that `targets` name.
+    ///
+    /// A target is a path beneath the container's group, or `controller[,controller]:path` for some of the version 1
+    /// hierarchies. Where the container's version 2 group has controllers enabled for groups beneath it, the kernel lets no
+    /// process in; the process then joins the group of `init`.
+    pub fn join(&self, targets: &[&str], init: Option<Pid>) -> Result<Join> {
+        let targets = targets.iter().map(|target| Target::parse(target)).collect::<Result<Vec<_>>>()?;
+        let mut join = Join::default();
+        for place in &self.record.places {
+            let sub = sub_path(place, &targets);
+            let Some(group) = self.group(place)? else { continue };
+            let group = match sub {
+                "" => self.joinable(place, group, init)?,
+                sub => group.open(sub).map_err(|error| error.with_key("--cgroup"))?,
+            };
+            join.add(place.version, &group)?;
+        }
+        Ok(join)
+    }
+
+    fn joinable(&self, place: &Place, group: Directory, init: Option<Pid>) -> Result<Directory> {
+        if place.version == Version::V1 || group.read("cgroup.subtree_control")?.trim().is_empty() {
+            return Ok(group);
+        }
+        let Some(init) = init else { return Ok(group) };
+        match self.group_of(init, place, &group)? {
+            Some(inner) => Ok(inner),
+            None => Ok(group),
+        }
+    }
+
+    /// The version 2 group of process `pid`, if it lies beneath the container's.
+    fn group_of(&self, pid: Pid, place: &Place, group: &Directory) -> Result<Option<Directory>> {
+        let mut found = None;
+        processes::visit(group, &mut |candidate| {
+            let procs = candidate.read("cgroup.procs").unwrap_or_default();
+            let number = pid.as_raw_nonzero().to_string();
+            if place.version == Version::V2 && procs.lines().any(|line| line == number) {
+                found = Some(candidate.open(".")?);
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// The absolute path of each group with the names of its hierarchy.
+    pub fn container_paths(&self) -> Vec<(String, String)> {
+        self.record.container_paths()
+    }
+
+    /// What a `cgroup` mount inside the container must contain.
+    pub fn mounts(&self) -> Mounts {
+        self.record.mounts()
+    }
+
+    /// How many processes of the container the kernel killed because its memory limit was reached; `None` where memory is
+    /// not controlled.
+    pub fn oom_kill_count(&self) -> Result<Option<u64>> {
+        let Some((version, group)) = self.home(Controller::Memory)? else { return Ok(None) };
+        let file = match version {
+            Version::V1 => "memory.oom_control",
+            Version::V2 => "memory.events",
+        };
+        let text = group.read_if_there(file)?.unwrap_or_default();
+        Ok(text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()))
+    }
+
+    /// The container's group in the hierarchy that drives `controller`.
+    pub(crate) fn home(&self, controller: Controller) -> Result<Option<(Version, Directory)>> {
+        let lives = |place: &&Place| Controllers::of_v1(&place.names).contains(controller);
+        if let Some(place) = self.record.places.iter().find(lives) {
+            return Ok(self.group(place)?.map(|group| (Version::V1, group)));
+        }
+        Ok(self.unified()?.map(|group| (Version::V2, group)))
+    }
+
+    fn unified(&self) -> Result<Option<Directory>> {
+        match self.record.places.iter().find(|place| place.version == Version::V2) {
+            Some(place) => self.group(place),
+            None => Ok(None),
+        }
+    }
+
+    /// The group that lists the container's processes best: version 2, else the version 1 freezer, else any.
+    fn member_group(&self) -> Result<Option<(Version, Directory)>> {
+        if let Some(freezer) = self.freezer()? {
+            return Ok(Some(freezer));
+        }
+        for place in &self.record.places {
+            if let Some(group) = self.group(place)? {
+                return Ok(Some((place.version, group)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The freezer that serves: version 2 where there is one.
+    fn freezer(&self) -> Result<Option<(Version, Directory)>> {
+        Ok(self.freezers()?.pop())
+    }
+
+    /// Every freezer of the container, version 2 last.
+    fn freezers(&self) -> Result<Vec<(Version, Directory)>> {
+        let mut found = Vec::new();
+        let freezes = |place: &&Place| {
+            place.version == Version::V2 || Controllers::of_v1(&place.names).contains(Controller::Freezer)
+        };
+        for place in self.record.places.iter().filter(freezes) {
+            found.extend(self.group(place)?.map(|group| (place.version, group)));
+        }
+        Ok(found)
+    }
+
+    fn thaw_trees(&self) -> Result<()> {
+        for (version, group) in self.freezers()? {
+            freeze::thaw_tree(&group, version)?;
+        }
+        Ok(())
+    }
+
+    fn no_freezer(&self) -> Error {
+        match self.record.is_empty() {
+            true => Error::new(Kind::Unsupported, "the container has no control group to freeze"),
+            false => Error::new(Kind::Unsupported, "this host has no freezer controller"),
+        }
+    }
+
+    fn group(&self, place: &Place) -> Result<Option<Directory>> {
+        Directory::mount_point(&place.mount, place.version)?.find(&place.group(&self.record.path))
+    }
+}
+
+/// A group beneath the container's that a process is to join.
+struct Target<'a> {
+    /// The hierarchies that are meant, by controller; empty for all.
+    names: &'a str,
+    path: String,
+}
+
+impl<'a> Target<'a> {
+    fn parse(text: &'a str) -> Result<Self> {
+        let (names, path) = text.split_once(':').unwrap_or(("", text));
+        let path =
+            path::beneath(path).map_err(|error| Error::invalid("--cgroup", error.what().to_owned()))?;
+        Ok(Self { names, path })
+    }
+
+    fn means(&self, place: &Place) -> bool {
+        let listed = || self.names.split(',').any(|name| place.names.split(',').any(|own| own == name));
+        self.names.is_empty() || (place.version == Version::V1 && listed())
+    }
+}
+
+/// The path beneath the container's group that `targets` give for the hierarchy of `place`; the last one counts.
+fn sub_path<'a>(place: &Place, targets: &'a [Target<'_>]) -> &'a str {
+    targets.iter().rev().find(|target| target.means(place)).map_or("", |target| &target.path)
+}

@@ -1,0 +1,235 @@
+//! The groups of one container while they are prepared with the cgroupfs driver.
+
+use rustix::io::Errno;
+use sys::{Error, Kind, Result};
+
+use crate::controller::Version;
+use crate::directory::Directory;
+use crate::join::Join;
+use crate::layout::{Hierarchy, Layout};
+use crate::record::{Place, Record};
+use crate::request::Request;
+use crate::resources::Write;
+use crate::{freeze, processes, v1, v2};
+
+const PATH_KEY: &str = "linux.cgroupsPath";
+
+/// How often a group above ours is made anew when somebody removes it before ours is in it.
+const PARENT_TRIES: u32 = 8;
+
+/// The groups that were made, in reverse order of removal.
+#[derive(Debug, Default)]
+pub(crate) struct Made<'a>(Vec<(&'a Hierarchy, String)>);
+
+impl<'a> Made<'a> {
+    /// Removes what was made; what cannot be removed is added to `error`.
+    pub(crate) fn undo(self, error: Error) -> Error {
+        self.0.into_iter().rev().fold(error, |error, (hierarchy, names)| {
+            match remove(&hierarchy.root, &names) {
+                Ok(()) => error,
+                Err(other) => error.and_also(other),
+            }
+        })
+    }
+
+    /// The group `names` of `hierarchy` and whether it is new; groups above it are made where they are missing.
+    fn group(&mut self, hierarchy: &'a Hierarchy, names: &str) -> Result<(Directory, Age)> {
+        let Some((above, name)) = names.rsplit_once('/') else {
+            return self.child(hierarchy, &hierarchy.root, names, names);
+        };
+        for _ in 0..PARENT_TRIES {
+            let parent = match hierarchy.root.find(above)? {
+                Some(parent) => parent,
+                None => self.group(hierarchy, above)?.0,
+            };
+            match self.child(hierarchy, &parent, name, names) {
+                Err(error) if error.errno() == Some(Errno::NOENT) => {}
+                other => return other,
+            }
+        }
+        Err(make_error(hierarchy.root.path_of(names), Errno::NOENT))
+    }
+
+    fn child(
+        &mut self,
+        hierarchy: &'a Hierarchy,
+        parent: &Directory,
+        name: &str,
+        names: &str,
+    ) -> Result<(Directory, Age)> {
+        let made = parent.make(name).map_err(|errno| make_error(parent.path_of(name), errno))?;
+        if made {
+            self.0.push((hierarchy, names.to_owned()));
+        }
+        let directory = parent.open(name).map_err(|error| error.with_key(PATH_KEY))?;
+        Ok((directory, if made { Age::New } else { Age::Old }))
+    }
+}
+
+fn make_error(path: String, errno: Errno) -> Error {
+    let error = Error::kernel(format!("create the group {path}"), "mkdirat", errno).with_key(PATH_KEY);
+    match errno {
+        Errno::AGAIN => error.with_hint("cgroup.max.descendants or cgroup.max.depth above it is reached"),
+        Errno::NOSPC => error.with_hint("the kernel has no more group ids"),
+        _ => error,
+    }
+}
+
+/// Removes the one group `names`, which has no groups beneath it.
+fn remove(root: &Directory, names: &str) -> Result<()> {
+    let path = || format!("remove the group {}", root.path_of(names));
+    let (above, name) = names.rsplit_once('/').unwrap_or(("", names));
+    let removed = match above {
+        "" => root.remove(name),
+        above => root.open(above)?.remove(name),
+    };
+    match removed {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(Error::kernel(path(), "unlinkat", errno)),
+    }
+}
+
+/// Whether a group was there before us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    New,
+    Old,
+}
+
+/// One group in each hierarchy.
+#[derive(Debug)]
+pub(crate) struct Groups<'a> {
+    made: Vec<Group<'a>>,
+    /// What could not be made without root's rights and was not fatal.
+    refused: Vec<(&'a Hierarchy, Error)>,
+}
+
+#[derive(Debug)]
+struct Group<'a> {
+    hierarchy: &'a Hierarchy,
+    place: Place,
+    /// The path beneath the mount point.
+    names: String,
+    directory: Directory,
+    age: Age,
+    /// Version 2: why a controller could not be enabled for the group.
+    disabled: v2::Refusals,
+}
+
+impl<'a> Groups<'a> {
+    /// Makes the groups that `record` names; without root's rights those that may be made.
+    pub(crate) fn make(
+        request: &Request<'_>,
+        layout: &'a Layout,
+        record: &Record,
+        made: &mut Made<'a>,
+    ) -> Result<Self> {
+        let mut groups = Self { made: Vec::with_capacity(record.places.len()), refused: Vec::new() };
+        for place in &record.places {
+            let Some(hierarchy) = layout.hierarchies.iter().find(|h| h.mount == place.mount) else {
+                continue;
+            };
+            let names = place.group(&record.path);
+            match made.group(hierarchy, &names) {
+                Ok((directory, age)) => {
+                    let (place, disabled) = (place.clone(), v2::Refusals::default());
+                    groups.made.push(Group { hierarchy, place, names, directory, age, disabled });
+                }
+                Err(error) if request.rootless && is_refusal(&error) => {
+                    groups.refused.push((hierarchy, error))
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        groups.check_explicit_path(request)?;
+        Ok(groups)
+    }
+
+    /// A path that was asked for must exist somewhere; only the default path may be impossible.
+    fn check_explicit_path(&self, request: &Request<'_>) -> Result<()> {
+        let explicit = request.cgroups_path.is_some_and(|path| !path.is_empty());
+        match self.refused.first() {
+            Some((_, error)) if explicit && self.made.is_empty() => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the groups need before they can have limits and members; refuses groups that are in use.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        for group in &mut self.made {
+            group.settle().map_err(|error| error.with_key(PATH_KEY))?;
+        }
+        Ok(())
+    }
+
+    /// Delivers every limit of the request.
+    pub(crate) fn limit(&self, request: &Request<'_>, layout: &Layout) -> Result<()> {
+        let all = |errors: Vec<Error>| {
+            let error = errors.into_iter().reduce(Error::and_also);
+            error.unwrap_or_else(|| Error::new(Kind::Internal, "a conversion failed without an error"))
+        };
+        for write in request.resources.writes(layout.controllers()).map_err(all)? {
+            self.home(&write)?.deliver(&write)?;
+        }
+        Ok(())
+    }
+
+    fn home(&self, write: &Write) -> Result<&Group<'a>> {
+        let lives = |h: &Hierarchy| match write.version {
+            Version::V1 => h.version == Version::V1 && h.controllers.contains(write.controller),
+            Version::V2 => h.version == Version::V2,
+        };
+        if let Some(group) = self.made.iter().find(|group| lives(group.hierarchy)) {
+            return Ok(group);
+        }
+        let refused = self.refused.iter().find(|(h, _)| lives(h)).map(|(_, error)| error.clone());
+        let error = refused.map(|error| error.with_hint("the caller may not set limits here"));
+        Err(error.unwrap_or_else(|| write.no_controller()).with_key(write.key.clone()))
+    }
+
+    /// Where the groups are, for the record.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        self.made.iter().map(|group| group.place.clone()).collect()
+    }
+
+    /// Opens what a child needs to join the groups, after making the `leaf` beneath the version 2 group.
+    pub(crate) fn join(&self, leaf: Option<&str>, made: &mut Made<'a>) -> Result<Join> {
+        let mut join = Join::default();
+        for group in &self.made {
+            join.add(group.place.version, &group.directory)?;
+        }
+        let unified = self.made.iter().find(|group| group.place.version == Version::V2);
+        if let (Some(leaf), Some(group)) = (leaf, unified) {
+            let names = format!("{}/{leaf}", group.names);
+            let (directory, _) = made.child(group.hierarchy, &group.directory, leaf, &names)?;
+            join.add_leaf(&directory)?;
+        }
+        Ok(join)
+    }
+}
+
+impl Group<'_> {
+    fn settle(&mut self) -> Result<()> {
+        if self.age == Age::Old {
+            processes::refuse_any(&self.directory)?;
+        }
+        match self.place.version {
+            Version::V1 => v1::settle(self.hierarchy, &self.names, &self.directory),
+            Version::V2 => {
+                self.disabled = v2::enable(self.hierarchy, &self.names, &self.directory)?;
+                v2::refuse_threaded(&self.directory)
+            }
+        }?;
+        freeze::refuse_frozen(&self.directory, self.place.version, self.hierarchy.controllers)
+    }
+
+    fn deliver(&self, write: &Write) -> Result<()> {
+        self.disabled.check(write)?;
+        write.deliver(&self.directory)
+    }
+}
+
+/// The kernel's answers to somebody who has no rights here.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS))
+}

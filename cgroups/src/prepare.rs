@@ -1,0 +1,144 @@
+//! From a request to groups that are ready to be joined: create, check, limit, open.
+//!
+//! ```text
+//! plan      names every group, touches nothing          the caller writes the record now
+//! prepare   mkdir, enable or inherit, limits, devices, delegation, open; on failure everything made is removed
+//! (clone)   Prepared::unified_group for clone3, Prepared::tasks for the child
+//! adopt     systemd only: the unit is started around the waiting child
+//! ```
+
+use std::os::fd::BorrowedFd;
+
+use rustix::process::Pid;
+use sys::{Error, Kind, Result};
+
+use crate::controller::{Homes, Version};
+use crate::groups::{Groups, Made};
+use crate::join::Join;
+use crate::layout::{Hierarchy, Layout, own_groups};
+use crate::path::{GroupPath, Origin};
+use crate::record::{Place, Record};
+use crate::request::{Driver, Request};
+
+/// Every rule that `request` breaks on this host, in the order of the configuration; nothing is touched.
+pub fn validate(request: &Request<'_>, layout: &Layout) -> Vec<Error> {
+    let mut errors: Vec<Error> = Vec::new();
+    errors.extend(GroupPath::new(request.cgroups_path, request.id).err());
+    errors.extend(request.resources.writes(homes(request, layout)).err().into_iter().flatten());
+    errors
+}
+
+/// Where the controllers are, as far as the driver of `request` reaches.
+fn homes(request: &Request<'_>, layout: &Layout) -> Homes {
+    match request.driver {
+        Driver::Disabled => Homes::default(),
+        Driver::Cgroupfs | Driver::Systemd => layout.controllers(),
+    }
+}
+
+/// Names the groups of `request` without touching anything, for the record that is written before the first of them
+/// exists.
+pub fn plan(request: &Request<'_>, layout: &Layout) -> Result<Record> {
+    let path = GroupPath::new(request.cgroups_path, request.id)?;
+    let mut record = Record { driver: request.driver, ..Record::default() };
+    if request.driver != Driver::Disabled {
+        record.places = places(layout, request.rootless && path.origin != Origin::Absolute)?;
+        record.path = path.names;
+        record.leaf = request.leaf.map(str::to_owned);
+    }
+    Ok(record)
+}
+
+fn places(layout: &Layout, beneath_own: bool) -> Result<Vec<Place>> {
+    if !beneath_own {
+        return Ok(layout.hierarchies.iter().map(|h| place(h, String::new())).collect());
+    }
+    let own = own_groups()?;
+    let own_place = |h: &Hierarchy| base(h, &own).map(|base| place(h, base));
+    Ok(layout.hierarchies.iter().filter_map(own_place).collect())
+}
+
+fn place(hierarchy: &Hierarchy, base: String) -> Place {
+    let (mount, names) = (hierarchy.mount.clone(), hierarchy.names.clone());
+    Place { version: hierarchy.version, mount, names, base }
+}
+
+/// Where an unprivileged caller puts its containers. Its own version 2 group holds processes, so controllers could not
+/// be enabled beneath it; the container becomes its sibling.
+fn base(hierarchy: &Hierarchy, own: &str) -> Option<String> {
+    let group = hierarchy.own_group(own)?;
+    match hierarchy.version {
+        Version::V1 => Some(group),
+        Version::V2 => Some(group.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned())),
+    }
+}
+
+/// Groups that exist, have their limits and can be joined.
+#[derive(Debug)]
+pub struct Prepared {
+    record: Record,
+    join: Join,
+}
+
+impl Prepared {
+    /// The groups that were really made, which can be fewer than [`plan`] named.
+    pub fn record(&self) -> Record {
+        self.record.clone()
+    }
+
+    /// The version 2 group for clone3(2) with CLONE_INTO_CGROUP; present on hybrid hosts too.
+    pub fn unified_group(&self) -> Option<BorrowedFd<'_>> {
+        self.join.unified_group()
+    }
+
+    /// The `tasks` files of the version 1 groups: the child writes `0` to each while it has one thread.
+    pub fn tasks(&self) -> Vec<BorrowedFd<'_>> {
+        self.join.tasks()
+    }
+
+    /// Version 2: the `cgroup.procs` of the leaf that [`Request::leaf`] asks for. The child writes `0` to it after it has
+    /// unshared its cgroup namespace, whose root stays the container's group.
+    pub fn leaf(&self) -> Option<BorrowedFd<'_>> {
+        self.join.leaf()
+    }
+
+    /// systemd: starts the unit around `pid`, the cloned child that waits. With the other drivers there is nothing to do.
+    pub fn adopt(&self, _pid: Pid) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Makes the groups of `request`, limits them and opens what a child needs to join them.
+///
+/// On failure every group that was made is removed again. A group that exists already is used only if it is empty and not
+/// frozen.
+pub fn prepare(request: &Request<'_>, layout: &Layout) -> Result<Prepared> {
+    if let Some(error) = validate(request, layout).into_iter().reduce(Error::and_also) {
+        return Err(error);
+    }
+    let record = plan(request, layout)?;
+    match request.driver {
+        Driver::Disabled => Ok(Prepared { record, join: Join::default() }),
+        Driver::Cgroupfs => cgroupfs(request, layout, record),
+        Driver::Systemd => Err(Error::new(Kind::Unsupported, "the systemd driver is not part of this build")),
+    }
+}
+
+fn cgroupfs(request: &Request<'_>, layout: &Layout, record: Record) -> Result<Prepared> {
+    let mut made = Made::default();
+    build(request, layout, record, &mut made).map_err(|error| made.undo(error))
+}
+
+fn build<'a>(
+    request: &Request<'_>,
+    layout: &'a Layout,
+    mut record: Record,
+    made: &mut Made<'a>,
+) -> Result<Prepared> {
+    let mut groups = Groups::make(request, layout, &record, made)?;
+    groups.settle()?;
+    groups.limit(request, layout)?;
+    record.places = groups.places();
+    let join = groups.join(record.leaf.as_deref(), made)?;
+    Ok(Prepared { record, join })
+}

@@ -1,0 +1,80 @@
+//! Tests on the real kernel, in three layouts: the host's own, plain version 1, pure version 2.
+//!
+//! Each case runs in a process of its own inside a private mount namespace in which the layout is set up by mounts; the
+//! host's mounts are never touched. Without root every case is skipped. Add a case to `CASES`.
+#![expect(clippy::disallowed_methods, reason = "a test starts processes as it likes")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails panics"
+)]
+
+mod fixture;
+mod lifecycle;
+
+use std::process::{Command, ExitCode};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// A layout's name, and the commands that make it inside a private mount namespace.
+const LAYOUTS: &[(&str, &str)] = &[
+    ("host", ""),
+    ("v1", "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi;"),
+    ("v2", "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup &&"),
+];
+
+/// A case's name and its function.
+type Case = (&'static str, fn());
+
+const CASES: &[&[Case]] = &[lifecycle::CASES];
+
+/// Says inside a case which layout it runs in.
+const LAYOUT_VARIABLE: &str = "CGROUPS_TEST_LAYOUT";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, flag, name] = arguments.as_slice()
+        && flag == "--case"
+    {
+        return run_case(name);
+    }
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for (layout, setup) in LAYOUTS {
+        for (name, _) in CASES.iter().copied().flatten() {
+            trials.push(Trial::test(format!("{layout}::{name}"), move || start_case(layout, setup, name)));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn run_case(name: &str) -> ExitCode {
+    match CASES.iter().copied().flatten().find(|case| case.0 == name) {
+        Some((_, case)) => case(),
+        None => return ExitCode::FAILURE,
+    }
+    ExitCode::SUCCESS
+}
+
+fn start_case(layout: &str, setup: &str, name: &str) -> Result<(), Failed> {
+    if !rustix::process::geteuid().is_root() {
+        println!("{layout}::{name}: skipped, needs root");
+        return Ok(());
+    }
+    let output = Command::new("unshare")
+        .args(["-m", "--propagation", "private", "sh", "-c", &format!("{setup} exec \"$0\" --case {name}")])
+        .arg(std::env::current_exe()?)
+        .env(LAYOUT_VARIABLE, layout)
+        .output()?;
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if !output.status.success() {
+        return Err(format!("{}: {text}", output.status).into());
+    }
+    for line in text.lines().filter(|line| line.starts_with("skipped")) {
+        println!("{layout}::{name}: {line}");
+    }
+    Ok(())
+}
