@@ -4,12 +4,31 @@
 //! Tests fill the cells instead of asking.
 
 use std::cell::OnceCell;
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::CapabilitySet;
 
 /// The host, as far as the configuration depends on it.
 #[derive(Debug, Default)]
 pub struct Facts {
     /// The effective uid of the caller in its user namespace.
     pub(crate) euid: OnceCell<u32>,
+    /// The caller's permitted capabilities, bit n being capability n.
+    pub(crate) permitted: OnceCell<u64>,
+    /// The caller's bounding set, likewise.
+    pub(crate) bounding: OnceCell<u64>,
+    /// Whether AppArmor is on.
+    pub(crate) apparmor: OnceCell<bool>,
+    /// Whether SELinux is on.
+    pub(crate) selinux: OnceCell<bool>,
+    /// Where resctrl is mounted.
+    pub(crate) resctrl: OnceCell<Option<PathBuf>>,
+    /// Whether the caller is in a user namespace other than the host's.
+    pub(crate) in_user_namespace: OnceCell<bool>,
+    /// Whether the kernel has /proc/kcore.
+    pub(crate) kcore: OnceCell<bool>,
 }
 
 impl Facts {
@@ -17,4 +36,90 @@ impl Facts {
     pub fn euid(&self) -> u32 {
         *self.euid.get_or_init(|| rustix::process::geteuid().as_raw())
     }
+
+    /// The capabilities that the caller may hand on without a new user namespace. capget(2).
+    pub fn permitted(&self) -> u64 {
+        *self
+            .permitted
+            .get_or_init(|| rustix::thread::capabilities(None).map_or(0, |sets| sets.permitted.bits()))
+    }
+
+    /// The caller's bounding set. prctl(PR_CAPBSET_READ), once for each capability.
+    pub fn bounding(&self) -> u64 {
+        *self.bounding.get_or_init(|| {
+            let has = |bit: u32| {
+                rustix::thread::capability_is_in_bounding_set(CapabilitySet::from_bits_retain(1_u64 << bit))
+                    .unwrap_or(false)
+            };
+            (0..u64::BITS).filter(|bit| has(*bit)).fold(0, |set, bit| set | 1_u64 << bit)
+        })
+    }
+
+    /// Whether AppArmor is built in and not switched off at boot.
+    pub fn apparmor(&self) -> bool {
+        *self.apparmor.get_or_init(|| begins("/sys/module/apparmor/parameters/enabled", b"Y"))
+    }
+
+    /// Whether SELinux is on: its file system is mounted where every distribution has it.
+    pub fn selinux(&self) -> bool {
+        *self.selinux.get_or_init(|| is_mounted("/sys/fs/selinux", SELINUX_MAGIC))
+    }
+
+    /// Where resctrl is mounted, if it is.
+    pub fn resctrl(&self) -> Option<&Path> {
+        self.resctrl
+            .get_or_init(|| {
+                is_mounted("/sys/fs/resctrl", RDTGROUP_SUPER_MAGIC).then(|| "/sys/fs/resctrl".into())
+            })
+            .as_deref()
+    }
+
+    /// Whether the caller is in a user namespace other than the host's, so that it owns neither devices nor the host's
+    /// mounts whatever its uid.
+    pub fn in_user_namespace(&self) -> bool {
+        *self.in_user_namespace.get_or_init(|| {
+            rustix::fs::stat("/proc/self/ns/user").map_or(true, |found| found.st_ino != INITIAL_USER_NAMESPACE)
+        })
+    }
+
+    /// Whether the kernel has /proc/kcore (CONFIG_PROC_KCORE).
+    pub fn kcore(&self) -> bool {
+        *self.kcore.get_or_init(|| rustix::fs::stat("/proc/kcore").is_ok())
+    }
+
+    /// Whether `path` is the caller's own namespace; `file` is the name in /proc/self/ns. A path that cannot be read is
+    /// another one: opening it will say why.
+    pub fn is_own_namespace(&self, path: &Path, file: &str) -> bool {
+        let own = rustix::fs::stat(format!("/proc/self/ns/{file}"));
+        let other = rustix::fs::stat(path);
+        own.is_ok_and(|own| other.is_ok_and(|other| (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino)))
+    }
+
+    /// The device at `path` of the host: S_IFCHR or S_IFBLK, major and minor.
+    pub fn device(&self, path: &CStr) -> Option<(u32, u32, u32)> {
+        let found = rustix::fs::stat(path).ok()?;
+        let kind = found.st_mode & S_IFMT;
+        Some((kind, rustix::fs::major(found.st_rdev), rustix::fs::minor(found.st_rdev)))
+    }
+}
+
+/// The bits of a mode that hold the type of the file. inode(7).
+const S_IFMT: u32 = 0o170_000;
+
+/// The inode of the user namespace that the kernel starts with (PROC_USER_INIT_INO, linux/proc_ns.h).
+const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
+
+/// The types of file systems as statfs(2) gives them (linux/magic.h).
+const SELINUX_MAGIC: u64 = 0xf97c_ff8c;
+const RDTGROUP_SUPER_MAGIC: u64 = 0x0765_5821;
+
+fn is_mounted(path: &str, magic: u64) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_type as u64 & 0xffff_ffff == magic)
+}
+
+fn begins(path: &str, with: &[u8]) -> bool {
+    let mut start = [0; 8];
+    let read = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(|file| rustix::io::read(file, &mut start));
+    read.is_ok() && start.starts_with(with)
 }

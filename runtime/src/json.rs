@@ -54,9 +54,54 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for PairsVisitor<T> {
     }
 }
 
+/// An integer of any size that JSON can carry, so that a rule can name the range of its key. A fraction, an exponent or
+/// a string is an error of the file's form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Integer(pub i128);
+
+impl<'de> Deserialize<'de> for Integer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_i64(IntegerVisitor)
+    }
+}
+
+struct IntegerVisitor;
+
+impl Visitor<'_> for IntegerVisitor {
+    type Value = Integer;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an integer")
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Integer, E> {
+        Ok(Integer(value.into()))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Integer, E> {
+        Ok(Integer(value.into()))
+    }
+}
+
+impl fmt::Display for Integer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_integer_is_read_in_full_and_nothing_else_is() {
+        let read = |text| serde_json::from_str::<Integer>(text).ok().map(|integer| integer.0);
+        assert_eq!(read("-1"), Some(-1));
+        assert_eq!(read("18446744073709551615"), Some(u64::MAX.into()));
+        for text in ["1.0", "1e3", "\"0\"", "18446744073709551616", "null", "true"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_duplicate_key_is_refused() {

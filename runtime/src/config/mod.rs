@@ -4,8 +4,11 @@
 //! a number. Each section has one file with four parts in the same order: Shape, Rules, Steps, Tests. The order in which
 //! steps happen is not here but in the planner.
 
+pub mod hooks;
 pub mod namespaces;
+pub mod paths;
 pub mod problems;
+pub mod suggest;
 pub mod text;
 pub mod uts;
 
@@ -41,4 +44,7 @@ pub struct Linux {
     /// Namespaces to make or join.
     #[serde(deserialize_with = "or_default")]
     pub namespaces: Vec<namespaces::Namespace>,
+    /// The clocks of a new time namespace.
+    #[serde(deserialize_with = "or_default")]
+    pub time_offsets: Pairs<namespaces::TimeOffset>,
 }
