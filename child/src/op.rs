@@ -34,6 +34,8 @@ pub enum Op<'a> {
     NewKeyring { name: Text<'a> },
     /// Runs on every processor that the cgroup allows, whatever the caller was bound to. sched_setaffinity(2).
     AllProcessors,
+    /// Runs on these processors; the mask is as the kernel reads it. sched_setaffinity(2).
+    Processors { mask: Bytes<'a> },
 
     // ── namespaces ──────────────────────────────────────────────────────────────────────────────────────────────
     /// setns(2) with a descriptor that the parent opened; `kind` is the CLONE_NEW* flag that it must match.
@@ -344,6 +346,9 @@ impl fmt::Display for Op<'_> {
             Op::NewSession => f.write_str("start a session"),
             Op::NewKeyring { name } => write!(f, "join a new session keyring {name}"),
             Op::AllProcessors => f.write_str("reset the CPU affinity"),
+            Op::Processors { mask } => {
+                write!(f, "run on {} processors", mask.0.iter().map(|byte| byte.count_ones()).sum::<u32>())
+            }
             Op::JoinNamespace { fd, kind } => {
                 write!(f, "join the {} namespace ({fd})", namespace_name(*kind))
             }

@@ -98,9 +98,16 @@ pub fn personality(domain: u32) -> Result<(), Errno> {
 /// # Errors
 /// EINVAL where no processor is left.
 pub fn all_processors() -> Result<(), Errno> {
-    let mask = [u64::MAX; 128];
+    sched_setaffinity(&[u8::MAX; 1024])
+}
+
+/// `int sched_setaffinity(0, size, mask)`; bit n of the mask, in words of the machine, is processor n.
+///
+/// # Errors
+/// EINVAL where the cpuset allows none of them.
+pub fn sched_setaffinity(mask: &[u8]) -> Result<(), Errno> {
     // SAFETY: the mask holds as many bytes as are passed and is only read.
-    result(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0 as c_int, size_of_val(&mask), mask.as_ptr()) })?;
+    result(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0 as c_int, mask.len(), mask.as_ptr()) })?;
     Ok(())
 }
 
