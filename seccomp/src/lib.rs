@@ -1,1 +1,29 @@
-//! Placeholder of the crate.
+//! `linux.seccomp` of a container's config, compiled to the classic BPF program that `seccomp(2)` takes.
+//!
+//! ```text
+//! Profile        as written     profile.rs   serde, and every rule about valid values
+//!   -> Policy    valid          ir.rs        actions and conditions as the kernel has them
+//!   -> Section   per arch       lower.rs     which answer each number of each architecture gets
+//!   -> Filter    the program    compile.rs   a tree over the numbers, comparisons of the arguments
+//! ```
+//!
+//! This crate makes no system call and does not load anything: what the host supports comes in as [`Support`],
+//! and the program goes out as bytes. Start at [`compile()`]; [`program::run`] executes a program.
+//!
+//! Where the spec leaves the meaning open, it is the one that profiles are written for: libseccomp's as runc
+//! calls it.
+
+pub mod arch;
+mod compile;
+pub mod ir;
+mod lower;
+pub mod profile;
+pub mod program;
+mod tables;
+
+pub use arch::Arch;
+pub use compile::{Filter, Listener, compile};
+pub use ir::Action;
+pub use profile::{Profile, Support, Violation};
+pub use program::Instruction;
+pub use tables::{name as call_name, names as call_names, number as call_number};

@@ -1,0 +1,433 @@
+//! From rules about names to answers for numbers: which answer each number of each architecture gets.
+//!
+//! Start at [`lower`]. What comes out is the same for every use of a profile: [`crate::compile()`] turns it into
+//! jumps, [`crate::explain`] looks one number up.
+
+use crate::arch::{Arch, Width, X32_BIT};
+use crate::ir::{Action, Condition, Operator, Policy, enosys};
+use crate::tables::{self, ARM_PRIVATE_BASE, DENSE, Multiplexer, Number};
+use std::cmp::Ordering;
+
+/// Places behind the dense ones for ARM's private calls.
+const PRIVATE: usize = 16;
+
+/// What the rules say about one place: 0 is nothing, otherwise a rule and one, or a chain with [`CHAIN`] set.
+type Slot = u32;
+
+const CHAIN: Slot = 1 << 31;
+
+/// One architecture's calls.
+pub(crate) struct Section {
+    pub(crate) arch: Arch,
+    slots: [Slot; DENSE + PRIVATE],
+    /// The newest call that the profile names, whatever it says about it.
+    newest: Option<u16>,
+    socketcall: Option<u16>,
+    ipc: Option<u16>,
+}
+
+/// Conditions that hold together, and the rule that then decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Alternative {
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) rule: usize,
+}
+
+/// The alternatives of one call in the order in which they are tried. When none holds, the default answers.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Chain {
+    pub(crate) width: Width,
+    pub(crate) alternatives: Vec<Alternative>,
+}
+
+/// Who decides about a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// No rule: the default.
+    Default,
+    /// `linux.seccomp.syscalls[N]`, unconditionally.
+    Rule(usize),
+    /// The place of a chain in [`Lowered::chains`].
+    Chain(usize),
+    /// The profile is older than the call: ENOSYS.
+    Newer,
+    /// `seccomp_data.arch`, or the half of x86-64's numbers, is of no listed architecture.
+    Foreign,
+}
+
+/// All of a profile, spread over its architectures.
+pub(crate) struct Lowered<'p> {
+    pub(crate) default: Action,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) sections: Vec<Section>,
+    pub(crate) chains: Vec<Chain>,
+    pub(crate) enosys: Option<Action>,
+    /// Names that no architecture has.
+    pub(crate) unknown: Vec<&'p str>,
+    /// Rules with conditions on arguments that `socketcall` or `ipc` hide from the filter.
+    pub(crate) hidden: Vec<usize>,
+    /// Alternatives after which another with the same or fewer conditions decides first.
+    pub(crate) unreachable: Vec<usize>,
+}
+
+/// A conditional rule for one place of one section, while the rules are read.
+struct Pending {
+    section: usize,
+    place: u16,
+    alternative: Alternative,
+}
+
+/// Spreads a policy over its architectures.
+pub(crate) fn lower<'p>(policy: &Policy<'p>) -> Lowered<'p> {
+    let native = policy.architectures.first().copied();
+    let enosys = native.filter(|_| policy.refuses_by_default()).map(|arch| Action::Errno(enosys(arch)));
+    let mut lowered = Lowered {
+        default: policy.default,
+        actions: policy.rules.iter().map(|rule| rule.action).collect(),
+        sections: policy.architectures.iter().copied().map(Section::new).collect(),
+        chains: Vec::new(),
+        enosys,
+        unknown: Vec::new(),
+        hidden: Vec::new(),
+        unreachable: Vec::new(),
+    };
+    let mut pending = Vec::new();
+    for (place, rule) in policy.rules.iter().enumerate() {
+        // A rule that says what the default says is skipped, but its names count as known to the profile.
+        if rule.action == policy.default {
+            rule.names.iter().for_each(|name| lowered.mention(name));
+        } else {
+            rule.names.iter().for_each(|name| lowered.add(name, place, &rule.alternatives, &mut pending));
+        }
+    }
+    lowered.chain(pending);
+    lowered
+}
+
+impl Section {
+    fn new(arch: Arch) -> Self {
+        let place = |name| match tables::lookup(name)?.number(arch)? {
+            Number::Dense(number) => Some(number),
+            Number::Private(_) => None,
+        };
+        let (socketcall, ipc) = (place("socketcall"), place("ipc"));
+        Self { arch, slots: [0; DENSE + PRIVATE], newest: None, socketcall, ipc }
+    }
+
+    fn multiplexer(&self, kind: Multiplexer) -> Option<u16> {
+        match kind {
+            Multiplexer::Socketcall => self.socketcall,
+            Multiplexer::Ipc => self.ipc,
+        }
+    }
+
+    /// The place of a number, noting that the profile knows it. ARM's private calls are no measure of that.
+    #[inline]
+    fn mention(&mut self, number: Number) -> u16 {
+        match number {
+            Number::Dense(number) => {
+                self.newest = self.newest.max(Some(number));
+                number
+            }
+            Number::Private(number) => DENSE as u16 + number,
+        }
+    }
+
+    fn slot(&self, place: usize) -> Slot {
+        self.slots.get(place).copied().unwrap_or(0)
+    }
+
+    /// The first rule without conditions decides; one with conditions never does beside it.
+    #[inline]
+    fn set(&mut self, place: u16, rule: usize) {
+        if let Some(slot @ 0) = self.slots.get_mut(usize::from(place)) {
+            *slot = rule as Slot + 1;
+        }
+    }
+
+    /// The first number after the newest that the profile names, or nothing where it names none but number 0:
+    /// runc takes that for none at all.
+    fn first_newer(&self) -> Option<u32> {
+        let newest = self.arch.base() + u32::from(self.newest?);
+        (newest != 0).then_some(newest + 1)
+    }
+
+    /// Who decides about a number of this architecture, given whether newer ones get ENOSYS.
+    fn decide(&self, raw: u32, newer: Option<Action>) -> Decision {
+        let newer = newer.and_then(|_| self.first_newer());
+        if newer.is_some() && raw == 0 && matches!(self.arch, Arch::S390 | Arch::S390x) {
+            // The kernel puts 0 into the number when it does not know the real one, which a program passes in
+            // a register of its own here. Number 0, setup(2), does not exist otherwise.
+            return Decision::Newer;
+        }
+        let private = raw.checked_sub(ARM_PRIVATE_BASE).filter(|&number| (number as usize) < PRIVATE);
+        let place = match private.filter(|_| self.arch == Arch::Arm) {
+            Some(number) => DENSE + number as usize,
+            None if newer.is_some_and(|newer| raw >= newer) => return Decision::Newer,
+            None => match raw.checked_sub(self.arch.base()) {
+                Some(number) if (number as usize) < DENSE => number as usize,
+                _ => return Decision::Default,
+            },
+        };
+        Decision::of(self.slot(place))
+    }
+}
+
+impl Decision {
+    fn of(slot: Slot) -> Self {
+        match slot {
+            0 => Self::Default,
+            slot if slot & CHAIN != 0 => Self::Chain((slot & !CHAIN) as usize),
+            slot => Self::Rule(slot as usize - 1),
+        }
+    }
+}
+
+impl<'p> Lowered<'p> {
+    /// Notes that the profile knows a call.
+    fn mention(&mut self, name: &'p str) {
+        let Some(row) = tables::lookup(name) else { return self.unknown.push(name) };
+        for section in &mut self.sections {
+            if let Some(number) = row.number(section.arch) {
+                section.mention(number);
+            }
+        }
+    }
+
+    /// Adds a rule for a call to every architecture that has it.
+    fn add(&mut self, name: &'p str, rule: usize, when: &[Vec<Condition>], pending: &mut Vec<Pending>) {
+        let Some(row) = tables::lookup(name) else { return self.unknown.push(name) };
+        let mut multiplexed = false;
+        for (index, section) in self.sections.iter_mut().enumerate() {
+            if let Some(number) = row.number(section.arch) {
+                let place = section.mention(number);
+                if when.is_empty() {
+                    section.set(place, rule);
+                } else {
+                    section.add(place, rule, when, index, pending);
+                }
+            }
+            multiplexed |= section.socketcall.is_some() || section.ipc.is_some();
+        }
+        if multiplexed {
+            self.add_multiplexed(name, rule, when, pending);
+        }
+    }
+
+    /// Adds a rule for a call where `socketcall` or `ipc` is another entry to it.
+    fn add_multiplexed(
+        &mut self,
+        name: &str,
+        rule: usize,
+        when: &[Vec<Condition>],
+        pending: &mut Vec<Pending>,
+    ) {
+        let Some((kind, value)) = tables::selector(name) else { return };
+        let select = Condition { argument: 0, operator: Operator::MaskedEq { mask: kind.mask() }, value };
+        let selected: Vec<Vec<Condition>> = if when.is_empty() {
+            vec![vec![select]]
+        } else {
+            when.iter().map(|conditions| behind(select, conditions)).collect()
+        };
+        for (index, section) in self.sections.iter_mut().enumerate() {
+            let Some(place) = section.multiplexer(kind) else { continue };
+            section.mention(Number::Dense(place));
+            section.add(place, rule, &selected, index, pending);
+            if !when.is_empty() && self.hidden.last() != Some(&rule) {
+                self.hidden.push(rule);
+            }
+        }
+    }
+
+    /// Makes a chain of the conditional rules of each place that no unconditional one holds.
+    fn chain(&mut self, mut pending: Vec<Pending>) {
+        pending.sort_by_key(|pending| (pending.section, pending.place));
+        for group in pending.chunk_by(|a, b| (a.section, a.place) == (b.section, b.place)) {
+            let Some(first) = group.first() else { continue };
+            let Some(section) = self.sections.get(first.section) else { continue };
+            if section.slot(usize::from(first.place)) != 0 {
+                continue;
+            }
+            let mut alternatives: Vec<Alternative> =
+                group.iter().map(|pending| pending.alternative.clone()).collect();
+            alternatives.sort_by(|a, b| precedence(&a.conditions, &b.conditions));
+            absorb(&mut alternatives, &mut self.unreachable);
+            let slot = CHAIN | self.intern(Chain { width: section.arch.width(), alternatives }) as Slot;
+            let section = self.sections.get_mut(first.section);
+            if let Some(free) = section.and_then(|it| it.slots.get_mut(usize::from(first.place))) {
+                *free = slot;
+            }
+        }
+    }
+
+    fn intern(&mut self, chain: Chain) -> usize {
+        self.chains.iter().position(|known| *known == chain).unwrap_or_else(|| {
+            self.chains.push(chain);
+            self.chains.len() - 1
+        })
+    }
+
+    /// Who decides about a number, as the kernel gives it with an architecture.
+    pub(crate) fn decide(&self, audit: u32, raw: u32) -> Decision {
+        let of = |arch: Arch| self.sections.iter().find(|section| section.arch == arch);
+        if audit != Arch::X32.audit() {
+            let section = self.sections.iter().find(|section| section.arch.audit() == audit);
+            return section.map_or(Decision::Foreign, |section| section.decide(raw, self.enosys));
+        }
+        match (of(Arch::X86_64), of(Arch::X32)) {
+            (None, None) => Decision::Foreign,
+            (Some(section), Some(_)) if raw & X32_BIT == 0 => section.decide(raw, self.enosys),
+            (Some(_), Some(section)) => section.decide(raw, self.enosys),
+            (Some(section), None) => section.decide_without_x32(raw, self.enosys),
+            (None, Some(section)) => section.decide_only_x32(raw, self.enosys),
+        }
+    }
+
+    /// The answer of a decision that needs no argument. A chain has none of its own.
+    pub(crate) fn answer(&self, decision: Decision) -> Option<Action> {
+        match decision {
+            Decision::Default => Some(self.default),
+            Decision::Rule(rule) => self.actions.get(rule).copied(),
+            Decision::Newer => self.enosys,
+            Decision::Foreign => Some(FOREIGN),
+            Decision::Chain(_) => None,
+        }
+    }
+
+    /// The numbers of one `seccomp_data.arch` at which the decision may change, sorted.
+    pub(crate) fn boundaries(&self, audit: u32) -> Vec<u32> {
+        let mut all = vec![0];
+        let mut sections: Vec<&Section> =
+            self.sections.iter().filter(|it| it.arch.audit() == audit).collect();
+        sections.sort_by_key(|section| section.arch.base());
+        for section in sections {
+            section.boundaries(&mut all);
+        }
+        if audit == Arch::X32.audit() {
+            all.extend([X32_BIT, 2 * X32_BIT, 3 * X32_BIT, u32::MAX]);
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// What the call of an architecture gets that the profile does not list: libseccomp's `SCMP_FLTATR_ACT_BADARCH`.
+pub(crate) const FOREIGN: Action = Action::KillThread;
+
+impl Section {
+    /// x86-64 alone: x32 is another architecture. The number -1 is not, for a tracer puts it there to skip a call.
+    fn decide_without_x32(&self, raw: u32, enosys: Option<Action>) -> Decision {
+        match raw {
+            u32::MAX => Decision::Default,
+            0..X32_BIT => self.decide(raw, enosys),
+            _ if raw & X32_BIT == 0 && enosys.is_some() && self.first_newer().is_some() => Decision::Newer,
+            _ => Decision::Foreign,
+        }
+    }
+
+    /// x32 alone, which is native to nobody but a kernel's author.
+    fn decide_only_x32(&self, raw: u32, enosys: Option<Action>) -> Decision {
+        match raw {
+            0..X32_BIT => Decision::Foreign,
+            _ if raw & X32_BIT == 0 => Decision::Default,
+            _ => self.decide(raw, enosys),
+        }
+    }
+
+    fn boundaries(&self, all: &mut Vec<u32>) {
+        let base = self.arch.base();
+        let mut last = 0;
+        all.push(base);
+        let used = self.newest.map_or(0, |newest| usize::from(newest) + 1);
+        for (number, slot) in self.slots.iter().take(used).enumerate() {
+            if *slot != last {
+                all.push(base + number as u32);
+                last = *slot;
+            }
+        }
+        all.push(base + used as u32);
+        if self.arch == Arch::Arm {
+            all.extend((0..=PRIVATE as u32).map(|number| ARM_PRIVATE_BASE + number));
+        }
+        if matches!(self.arch, Arch::S390 | Arch::S390x) {
+            all.push(1);
+        }
+    }
+
+    /// Adds the alternatives of a rule to a place, in the form that this architecture's width gives them.
+    fn add(
+        &mut self,
+        place: u16,
+        rule: usize,
+        when: &[Vec<Condition>],
+        section: usize,
+        pending: &mut Vec<Pending>,
+    ) {
+        for conditions in when {
+            let conditions = narrow(conditions, self.arch.width());
+            if conditions.is_empty() {
+                self.set(place, rule);
+            } else {
+                pending.push(Pending { section, place, alternative: Alternative { conditions, rule } });
+            }
+        }
+    }
+}
+
+/// The conditions of a call as `socketcall` or `ipc` sees them: the first argument is the selector, the others are
+/// compared as they are there, which is what libseccomp does.
+fn behind(select: Condition, conditions: &[Condition]) -> Vec<Condition> {
+    let others = conditions.iter().filter(|condition| condition.argument != 0);
+    std::iter::once(select).chain(others.copied()).collect()
+}
+
+/// The conditions at a width, without those that always hold because their mask is empty.
+fn narrow(conditions: &[Condition], width: Width) -> Vec<Condition> {
+    let keep = match width {
+        Width::Bits32 => u64::from(u32::MAX),
+        Width::Bits64 => u64::MAX,
+    };
+    let narrowed = conditions.iter().map(|condition| Condition {
+        operator: match condition.operator {
+            Operator::MaskedEq { mask } => Operator::MaskedEq { mask: mask & keep },
+            other => other,
+        },
+        value: condition.value & keep,
+        ..*condition
+    });
+    narrowed.filter(|condition| condition.operator != Operator::MaskedEq { mask: 0 }).collect()
+}
+
+/// Which of two alternatives is tried first, when rules with conditions overlap and disagree. The spec is silent and
+/// profiles depend on libseccomp's order, which does not follow the profile's: later arguments before earlier
+/// ones, equalities before bounds, narrow bounds before wide ones, and fewer conditions before more.
+fn precedence(a: &[Condition], b: &[Condition]) -> Ordering {
+    let rank = |condition: &Condition| {
+        let (class, narrow) = match condition.operator {
+            Operator::Eq | Operator::Ne | Operator::MaskedEq { .. } => (3, condition.value),
+            Operator::Le | Operator::Lt => (2, !condition.value),
+            Operator::Ge | Operator::Gt => (1, condition.value),
+        };
+        (condition.argument, class, narrow)
+    };
+    let unequal = a.iter().zip(b).map(|(a, b)| rank(b).cmp(&rank(a))).find(|order| order.is_ne());
+    unequal.unwrap_or_else(|| a.len().cmp(&b.len()))
+}
+
+/// Drops the alternatives that never decide, because one with only a part of their conditions is before them. Notes
+/// the rules that lose one by it and would have answered differently.
+fn absorb(alternatives: &mut Vec<Alternative>, unreachable: &mut Vec<usize>) {
+    let mut kept: Vec<Alternative> = Vec::with_capacity(alternatives.len());
+    for alternative in alternatives.drain(..) {
+        match kept.last() {
+            Some(last) if alternative.conditions.starts_with(&last.conditions) => {
+                if last.rule != alternative.rule {
+                    unreachable.push(alternative.rule);
+                }
+            }
+            _ => kept.push(alternative),
+        }
+    }
+    *alternatives = kept;
+}

@@ -1,0 +1,188 @@
+//! Names and numbers of system calls. `numbers.rs` is written by `cargo xtask syscalls` and has one row per
+//! name; here are the look-ups. Start at [`lookup`].
+//!
+//! A profile has some 400 names and each is looked up once at every start, so a name goes through a hash table
+//! which the compiler builds.
+
+mod multiplexed;
+mod numbers;
+
+use crate::arch::Arch;
+pub(crate) use multiplexed::{Multiplexer, selector};
+use numbers::ROWS;
+
+/// No table has a number (less its base) from here on, but for ARM's private calls.
+pub(crate) const DENSE: usize = 576;
+
+const ABSENT: u16 = 0xffff;
+
+/// ARM's private calls are held as this and more, and are called at [`ARM_PRIVATE_BASE`] and more.
+const ARM_PRIVATE: u16 = 0xf000;
+
+/// `__ARM_NR_BASE` of the kernel.
+pub(crate) const ARM_PRIVATE_BASE: u32 = 0x000f_0000;
+
+/// The numbers of one name.
+#[derive(Clone, Copy)]
+pub(crate) struct Row(&'static [u16; COLUMNS]);
+
+const COLUMNS: usize = 18;
+
+/// A number as the tables have it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Number {
+    /// A place below [`DENSE`], to which the architecture's base is added.
+    Dense(u16),
+    /// What is added to [`ARM_PRIVATE_BASE`].
+    Private(u16),
+}
+
+impl Row {
+    /// The number on an architecture that has the call.
+    #[inline]
+    pub(crate) fn number(self, arch: Arch) -> Option<Number> {
+        match self.0.get(arch.column()).copied() {
+            None | Some(ABSENT) => None,
+            Some(number) if number >= ARM_PRIVATE => Some(Number::Private(number - ARM_PRIVATE)),
+            Some(number) => Some(Number::Dense(number)),
+        }
+    }
+}
+
+impl Number {
+    /// The number as the kernel sees it in `seccomp_data.nr`.
+    pub(crate) const fn raw(self, arch: Arch) -> u32 {
+        match self {
+            Self::Dense(number) => arch.base() + number as u32,
+            Self::Private(number) => ARM_PRIVATE_BASE + number as u32,
+        }
+    }
+}
+
+/// The row of a name, or nothing where no architecture has such a call.
+#[inline]
+pub(crate) fn lookup(name: &str) -> Option<Row> {
+    let mut slot = hash(name.as_bytes());
+    loop {
+        let row = INDEX.get(slot).copied().filter(|&row| row != EMPTY)?;
+        let (candidate, numbers) = ROWS.get(usize::from(row))?;
+        if *candidate == name {
+            return Some(Row(numbers));
+        }
+        slot = (slot + 1) % SLOTS;
+    }
+}
+
+/// The number that `seccomp_data.nr` has for a call, or nothing where the architecture lacks it.
+#[must_use]
+pub fn number(name: &str, arch: Arch) -> Option<u32> {
+    lookup(name)?.number(arch).map(|number| number.raw(arch))
+}
+
+/// The name of a call of an architecture.
+#[must_use]
+pub fn name(raw: u32, arch: Arch) -> Option<&'static str> {
+    let has = |numbers| Row(numbers).number(arch).is_some_and(|number| number.raw(arch) == raw);
+    ROWS.iter().find(|(_, numbers)| has(numbers)).map(|(name, _)| *name)
+}
+
+/// Every name, sorted.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|(name, _)| *name)
+}
+
+const SLOTS: usize = 2048;
+const EMPTY: u16 = u16::MAX;
+
+static INDEX: [u16; SLOTS] = index();
+
+/// The hash table over [`ROWS`], with open addressing. A quarter of the slots is taken.
+#[expect(clippy::indexing_slicing, reason = "runs in the compiler, where an index out of bounds is an error")]
+const fn index() -> [u16; SLOTS] {
+    let mut index = [EMPTY; SLOTS];
+    let mut row = 0;
+    while row < ROWS.len() {
+        let mut slot = hash(ROWS[row].0.as_bytes());
+        while index[slot] != EMPTY {
+            slot = (slot + 1) % SLOTS;
+        }
+        index[slot] = row as u16;
+        row += 1;
+    }
+    index
+}
+
+/// A slot for a name, from its length and its first and last eight bytes: names differ there.
+const fn hash(name: &[u8]) -> usize {
+    let (first, last) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => (short(name), 0),
+    };
+    let mixed = (first ^ last.rotate_left(29) ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 53) as usize
+}
+
+/// Fewer than eight bytes as one word.
+const fn short(mut name: &[u8]) -> u64 {
+    let mut word = 0;
+    while let [byte, rest @ ..] = name {
+        word = word << 8 | *byte as u64;
+        name = rest;
+    }
+    word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_at_its_row() {
+        for (name, numbers) in &ROWS {
+            assert_eq!(lookup(name).map(|row| *row.0), Some(*numbers), "{name}");
+        }
+        for absent in ["", "x", "futex_", "no_such_call_at_all", "Read"] {
+            assert!(lookup(absent).is_none(), "{absent}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_below_the_bound_and_have_one_name() {
+        for arch in Arch::ALL {
+            let numbers: Vec<(u32, &str)> =
+                names().filter_map(|name| Some((number(name, arch)?, name))).collect();
+            assert!(numbers.len() > 250, "{arch:?} has {} calls", numbers.len());
+            for name in names() {
+                if let Some(Number::Dense(number)) = lookup(name).unwrap().number(arch) {
+                    assert!(usize::from(number) < DENSE, "{name} on {arch:?}");
+                }
+            }
+            for (raw, call) in numbers {
+                assert_eq!(number(name(raw, arch).unwrap(), arch), Some(raw), "{call} on {arch:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn known_numbers() {
+        let known = [
+            ("read", Arch::X86_64, 0),
+            ("read", Arch::X86, 3),
+            ("read", Arch::X32, 0x4000_0000),
+            ("ioctl", Arch::X32, 0x4000_0000 + 514),
+            ("openat", Arch::Aarch64, 56),
+            ("riscv_flush_icache", Arch::Riscv64, 259),
+            ("read", Arch::Mips, 4003),
+            ("read", Arch::Mips64, 5000),
+            ("read", Arch::Mips64N32, 6000),
+            ("set_tls", Arch::Arm, 0x000f_0005),
+            ("clone3", Arch::S390x, 435),
+            ("socketcall", Arch::Ppc64le, 102),
+        ];
+        for (name, arch, expected) in known {
+            assert_eq!(number(name, arch), Some(expected), "{name} on {arch:?}");
+        }
+        assert_eq!(number("open", Arch::Aarch64), None);
+        assert_eq!(name(0x4000_0000 + 520, Arch::X32), Some("execve"));
+    }
+}
