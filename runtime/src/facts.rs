@@ -78,7 +78,8 @@ impl Facts {
     /// mounts whatever its uid.
     pub fn in_user_namespace(&self) -> bool {
         *self.in_user_namespace.get_or_init(|| {
-            rustix::fs::stat("/proc/self/ns/user").map_or(true, |found| found.st_ino != INITIAL_USER_NAMESPACE)
+            rustix::fs::stat("/proc/self/ns/user")
+                .map_or(true, |found| found.st_ino != INITIAL_USER_NAMESPACE)
         })
     }
 

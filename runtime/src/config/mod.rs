@@ -5,9 +5,12 @@
 //! steps happen is not here but in the planner.
 
 pub mod hooks;
+pub mod idmappings;
+pub mod mount_options;
 pub mod namespaces;
 pub mod paths;
 pub mod problems;
+pub mod root;
 pub mod suggest;
 pub mod text;
 pub mod uts;
@@ -26,6 +29,8 @@ use crate::json::{Pairs, or_default};
 pub struct Spec {
     /// The version of the specification that the bundle complies with.
     pub oci_version: Option<String>,
+    /// The root file system.
+    pub root: Option<root::Shape>,
     /// The container's host name.
     pub hostname: Option<String>,
     /// The container's NIS domain name.
@@ -47,4 +52,12 @@ pub struct Linux {
     /// The clocks of a new time namespace.
     #[serde(deserialize_with = "or_default")]
     pub time_offsets: Pairs<namespaces::TimeOffset>,
+    /// The map of user ids of a new user namespace.
+    #[serde(deserialize_with = "or_default")]
+    pub uid_mappings: Vec<idmappings::Mapping>,
+    /// The map of group ids of a new user namespace.
+    #[serde(deserialize_with = "or_default")]
+    pub gid_mappings: Vec<idmappings::Mapping>,
+    /// The propagation of the container's root.
+    pub rootfs_propagation: Option<String>,
 }
