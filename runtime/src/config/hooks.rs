@@ -258,7 +258,7 @@ mod tests {
             env: vec![],
             timeout_ms: Some(5000),
         };
-        assert_eq!(hooks.poststart, [hook.clone()]);
+        assert_eq!(hooks.poststart.first(), Some(&hook));
         let stored = postcard::to_allocvec(&hook).unwrap();
         assert_eq!(postcard::from_bytes::<Hook>(&stored).unwrap(), hook);
     }

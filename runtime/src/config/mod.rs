@@ -4,15 +4,23 @@
 //! a number. Each section has one file with four parts in the same order: Shape, Rules, Steps, Tests. The order in which
 //! steps happen is not here but in the planner.
 
+pub mod capabilities;
 pub mod hooks;
 pub mod idmappings;
+pub mod limits;
+pub mod lsm;
 pub mod mount_options;
 pub mod namespaces;
+pub mod numbers;
 pub mod paths;
 pub mod problems;
+pub mod process;
 pub mod root;
+pub mod scheduling;
 pub mod suggest;
+pub mod terminal;
 pub mod text;
+pub mod user;
 pub mod uts;
 
 use serde::Deserialize;
@@ -31,10 +39,15 @@ pub struct Spec {
     pub oci_version: Option<String>,
     /// The root file system.
     pub root: Option<root::Shape>,
+    /// The program; may be absent until the container is started.
+    pub process: Option<process::Shape>,
     /// The container's host name.
     pub hostname: Option<String>,
     /// The container's NIS domain name.
     pub domainname: Option<String>,
+    /// Programs that run at points of the lifecycle.
+    #[serde(deserialize_with = "or_default")]
+    pub hooks: hooks::Shape,
     /// Arbitrary metadata.
     #[serde(deserialize_with = "or_default")]
     pub annotations: Pairs<String>,
