@@ -1,0 +1,460 @@
+//! The benchmark: the runtime under test, crun, runc and the floor on the same bundle, in one run, interleaved.
+//!
+//! `bench [--runs N] [--cold-runs N] [--out DIR]`; `ORLOP` names the runtime under test. Everything runs on plain
+//! cgroup v1 in a private mount namespace, which all of them accept. Prints the table and writes `bench.md`,
+//! `bench.json` and `bench.svg`. Start at `measure`; a scenario is one function that returns how long it took.
+//!
+//! A run is timed from the call that starts the command to the return of the wait for it, with no shell between.
+//! Peak memory is VmHWM of each address space, read under ptrace just before it goes: ru_maxrss would show the
+//! launcher's peak, because it is carried over fork and exec.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a measuring program: whatever fails makes the run worthless"
+)]
+
+use integration_tests::Bundle;
+use integration_tests::layout::{Layout, enter};
+use integration_tests::trace::{Peak, peaks};
+use integration_tests::world::{prepare_run, program, remove_run, run_dir, runtime, text_of};
+use rustix::process::{Pid, WaitOptions, set_child_subreaper, waitpid};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// A runtime that is measured.
+struct Runtime {
+    name: String,
+    path: PathBuf,
+    version: String,
+    is_floor: bool,
+}
+
+/// What the command line asks for.
+struct Options {
+    runs: usize,
+    cold_runs: usize,
+    out: PathBuf,
+}
+
+/// The bundles of all scenarios; made once, used by all.
+struct Bundles {
+    fresh: Bundle,
+    joined: Bundle,
+    tight: Bundle,
+    netns: String,
+}
+
+/// All times of one runtime in one scenario.
+struct Times {
+    runtime: String,
+    micros: Vec<u64>,
+}
+
+/// A scenario with the times of those runtimes that can do it.
+struct Scenario {
+    title: &'static str,
+    times: Vec<Times>,
+}
+
+type Measured = fn(&Runtime, &Bundles, usize) -> Option<Duration>;
+
+fn main() -> ExitCode {
+    let options = options();
+    enter(Layout::V1).expect("plain cgroup v1");
+    set_child_subreaper(Pid::from_raw(1)).expect("subreaper");
+    prepare_run();
+    let runtimes = runtimes();
+    let bundles = bundles();
+    let scenarios = measure(&runtimes, &bundles, &options);
+    let report = json!({
+        "machine": machine(),
+        "runtimes": runtimes.iter().map(|runtime| json!({"name": runtime.name, "version": runtime.version,
+            "bytes": fs::metadata(&runtime.path).map(|meta| meta.len()).unwrap_or(0)})).collect::<Vec<_>>(),
+        "scenarios": scenarios.iter().map(scenario_json).collect::<Vec<_>>(),
+        "memory_limit_384k": runtimes.iter().filter(|runtime| !runtime.is_floor)
+            .map(|runtime| json!({"runtime": runtime.name, "succeeded": tight(runtime, &bundles), "of": TIGHT_RUNS}))
+            .collect::<Vec<_>>(),
+        "peak_memory_kib": runtimes.iter().filter(|runtime| !runtime.is_floor)
+            .map(|runtime| memory(runtime, &bundles)).collect::<Vec<_>>(),
+        "crates": crates(),
+    });
+    remove_run();
+    let text = markdown(&report);
+    fs::create_dir_all(&options.out).expect("results directory");
+    fs::write(options.out.join("bench.md"), &text).expect("bench.md");
+    fs::write(options.out.join("bench.json"), format!("{report:#}\n")).expect("bench.json");
+    fs::write(options.out.join("bench.svg"), svg(&report)).expect("bench.svg");
+    print!("{text}");
+    ExitCode::SUCCESS
+}
+
+fn options() -> Options {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let value = |name: &str| words.iter().position(|word| word == name).and_then(|at| words.get(at + 1));
+    let number = |name: &str, default| value(name).map_or(default, |text| text.parse().expect("a number"));
+    Options {
+        runs: number("--runs", 200),
+        cold_runs: number("--cold-runs", 20),
+        out: value("--out").map_or_else(|| PathBuf::from("bench-results"), PathBuf::from),
+    }
+}
+
+/// The runtime under test first, then those that are installed, then the floor.
+fn runtimes() -> Vec<Runtime> {
+    let places = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
+    let installed =
+        |name: &str| places.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.is_file());
+    let mut found = vec![named(runtime())];
+    found.extend(["crun", "runc"].into_iter().filter_map(installed).map(named));
+    found.push(Runtime {
+        name: "floor".into(),
+        path: program("floor"),
+        version: "the kernel's own".into(),
+        is_floor: true,
+    });
+    found
+}
+
+fn named(path: PathBuf) -> Runtime {
+    let output = Command::new(&path).arg("--version").output().expect("--version");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let first = text.lines().next().unwrap_or_default();
+    let version = first.split_whitespace().last().unwrap_or_default().to_owned();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Runtime { name, path, version, is_floor: false }
+}
+
+fn bundles() -> Bundles {
+    let netns = park_in_a_network_namespace();
+    let bundle = |name: &str| {
+        Bundle::new(&run_dir().join(name))
+            .args(&["/bin/true"])
+            .edit(|config| config["root"]["readonly"] = json!(true))
+    };
+    Bundles {
+        fresh: bundle("fresh"),
+        joined: bundle("joined").with_namespace("network", Some(&netns)),
+        tight: bundle("tight")
+            .edit(|config| config["linux"]["resources"]["memory"] = json!({"limit": 384 << 10})),
+        netns,
+    }
+}
+
+/// A thread that lives in a network namespace of its own for as long as the program; returns the namespace's path.
+fn park_in_a_network_namespace() -> String {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("network namespace");
+        sender.send(rustix::thread::gettid().as_raw_nonzero()).expect("send");
+        loop {
+            std::thread::park();
+        }
+    });
+    format!("/proc/{}/task/{}/ns/net", std::process::id(), receiver.recv().expect("the thread"))
+}
+
+fn measure(runtimes: &[Runtime], bundles: &Bundles, options: &Options) -> Vec<Scenario> {
+    let table: [(&str, usize, Measured); 4] = [
+        ("run /bin/true", options.runs, run_fresh),
+        ("run /bin/true, one start per 250 ms", options.cold_runs, run_cold),
+        ("run /bin/true, joined network namespace", options.runs, run_joined),
+        ("create + start + delete", options.runs, create_start_delete),
+    ];
+    table
+        .into_iter()
+        .map(|(title, count, measured)| interleave(title, runtimes, bundles, count, measured))
+        .collect()
+}
+
+/// Takes turns of a few runs each, in a new order every round, so that a drift of the machine meets all of them.
+///
+/// A few runs, because a write to cgroup.procs takes long after a pause and little in a loop: single runs in turn
+/// would charge that to whoever follows a runtime that does not write there. The cold scenario shows that cost.
+fn interleave(
+    title: &'static str,
+    runtimes: &[Runtime],
+    bundles: &Bundles,
+    count: usize,
+    measured: Measured,
+) -> Scenario {
+    let mut times: Vec<Times> =
+        runtimes.iter().map(|runtime| Times { runtime: runtime.name.clone(), micros: Vec::new() }).collect();
+    let mut order: Vec<usize> = (0..runtimes.len()).collect();
+    // The first round warms caches and is not counted.
+    for round in 0..count.div_ceil(TURN) + 1 {
+        shuffle(&mut order, round);
+        for (index, turn) in
+            order.iter().flat_map(|index| (0..TURN).map(move |step| (*index, round * TURN + step)))
+        {
+            let took = measured(&runtimes[index], bundles, turn).filter(|_| round > 0);
+            times[index].micros.extend(took.map(|took| u64::try_from(took.as_micros()).expect("micros")));
+        }
+    }
+    times.retain(|times| !times.micros.is_empty());
+    times.iter_mut().for_each(|times| times.micros.sort_unstable());
+    Scenario { title, times }
+}
+
+/// Runs of one runtime in a row.
+const TURN: usize = 5;
+
+/// Fisher and Yates with a small generator: the order differs from round to round and is the same in every run.
+fn shuffle(order: &mut [usize], round: usize) {
+    let mut state = round.wrapping_mul(2_654_435_761).wrapping_add(12345);
+    for last in (1..order.len()).rev() {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        order.swap(last, (state >> 33) % (last + 1));
+    }
+}
+
+fn run_fresh(runtime: &Runtime, bundles: &Bundles, turn: usize) -> Option<Duration> {
+    let mut command = run_command(runtime, &bundles.fresh, turn);
+    Some(timed(if runtime.is_floor { command.arg("/bin/true") } else { &mut command }))
+}
+
+fn run_cold(runtime: &Runtime, bundles: &Bundles, turn: usize) -> Option<Duration> {
+    std::thread::sleep(Duration::from_millis(250));
+    run_fresh(runtime, bundles, turn)
+}
+
+fn run_joined(runtime: &Runtime, bundles: &Bundles, turn: usize) -> Option<Duration> {
+    let mut command = run_command(runtime, &bundles.joined, turn);
+    if runtime.is_floor {
+        command.args(["--netns", &bundles.netns, "/bin/true"]);
+    }
+    Some(timed(&mut command))
+}
+
+fn create_start_delete(runtime: &Runtime, bundles: &Bundles, turn: usize) -> Option<Duration> {
+    if runtime.is_floor {
+        return None;
+    }
+    let id = id(runtime, turn);
+    let pid_file = text_of(&run_dir().join("pid"));
+    let begun = Instant::now();
+    let words = ["create", "--bundle", bundles.fresh.path(), "--pid-file", &pid_file, &id];
+    timed(rooted(runtime).args(words));
+    timed(rooted(runtime).args(["start", &id]));
+    // The container's first process is ours after its creator has gone, so this wait is exact and takes no polling.
+    let pid = fs::read_to_string(&pid_file).ok().and_then(|text| text.parse().ok()).and_then(Pid::from_raw);
+    waitpid(pid, WaitOptions::empty()).expect("the container's process");
+    timed(rooted(runtime).args(["delete", &id]));
+    Some(begun.elapsed())
+}
+
+fn id(runtime: &Runtime, turn: usize) -> String {
+    format!("it-bench-{}-{}-{turn}", runtime.name, std::process::id())
+}
+
+fn rooted(runtime: &Runtime) -> Command {
+    let mut command = Command::new(&runtime.path);
+    command.arg("--root").arg(run_dir().join(format!("state-{}", runtime.name)));
+    command
+}
+
+fn run_command(runtime: &Runtime, bundle: &Bundle, turn: usize) -> Command {
+    if runtime.is_floor {
+        let mut command = Command::new(&runtime.path);
+        command.arg(bundle.rootfs("")).arg(id(runtime, turn));
+        return command;
+    }
+    let mut command = rooted(runtime);
+    command.args(["run", "--bundle", bundle.path(), &id(runtime, turn)]);
+    command
+}
+
+/// How long a command took; it must succeed.
+fn timed(command: &mut Command) -> Duration {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let begun = Instant::now();
+    let status = command.status().expect("start");
+    let took = begun.elapsed();
+    assert!(status.success(), "{command:?}: {status}");
+    took
+}
+
+const TIGHT_RUNS: usize = 20;
+
+/// How many of twenty runs under a memory limit of 384 KiB succeed.
+fn tight(runtime: &Runtime, bundles: &Bundles) -> usize {
+    let succeeds = |turn: &usize| {
+        let mut command = run_command(runtime, &bundles.tight, 1000 + turn);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let succeeded = command.status().expect("start").success();
+        if !succeeded {
+            let _ = rooted(runtime).args(["delete", "--force", &id(runtime, 1000 + turn)]).output();
+        }
+        succeeded
+    };
+    (0..TIGHT_RUNS).filter(succeeds).count()
+}
+
+/// Peak memory of a run: of any process of the runtime, and of what stands in the container before its program.
+fn memory(runtime: &Runtime, bundles: &Bundles) -> Value {
+    let command = run_command(runtime, &bundles.fresh, 2000);
+    let peaks: Vec<Peak> = peaks(&command, &run_dir().join("traced"));
+    let ours = peaks.iter().filter(|peak| !peak.program.ends_with("/bin/busybox"));
+    let largest = |peaks: Vec<&Peak>| peaks.iter().map(|peak| peak.kib).max().unwrap_or(0);
+    let all: Vec<&Peak> = ours.collect();
+    let inside: Vec<&Peak> = all.iter().copied().filter(|peak| peak.inside).collect();
+    // Where a small image of its own becomes the init, the moment between clone and exec still shows the parent's.
+    let own = text_of(&runtime.path);
+    let image: Vec<&Peak> = inside.iter().copied().filter(|peak| peak.program != own).collect();
+    let images =
+        all.iter().map(|peak| json!({"program": peak.program, "inside": peak.inside, "kib": peak.kib}));
+    json!({"runtime": runtime.name, "largest": largest(all.clone()),
+        "init": largest(if image.is_empty() { inside } else { image }), "images": images.collect::<Vec<_>>()})
+}
+
+/// The crates that the runtime is built from; null where cargo or the sources are not at hand.
+fn crates() -> Value {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let words =
+        ["tree", "--offline", "-p", "orlop", "--edges", "normal", "--prefix", "none", "--format", "{p}"];
+    let Ok(output) = Command::new("cargo").args(words).current_dir(root).output() else { return Value::Null };
+    if !output.status.success() {
+        return Value::Null;
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let names = text.lines().filter_map(|line| line.split(' ').next()).filter(|name| !name.is_empty());
+    json!(names.collect::<std::collections::BTreeSet<_>>().len())
+}
+
+fn machine() -> Value {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let processors = read("/proc/cpuinfo");
+    let model = processors.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let date = Command::new("date")
+        .args(["-u", "+%Y-%m-%d"])
+        .output()
+        .map(|output| output.stdout)
+        .unwrap_or_default();
+    json!({"kernel": read("/proc/sys/kernel/osrelease"), "processor": model.trim_start_matches([' ', '\t', ':']),
+        "processors": processors.lines().filter(|line| line.starts_with("processor")).count(),
+        "cgroups": "plain v1 in a private mount namespace", "date": String::from_utf8_lossy(&date).trim()})
+}
+
+fn percentile(sorted: &[u64], percent: usize) -> u64 {
+    sorted[(sorted.len() - 1) * percent / 100]
+}
+
+fn scenario_json(scenario: &Scenario) -> Value {
+    let rows = scenario.times.iter().map(|times| {
+        json!({"runtime": times.runtime, "runs": times.micros.len(), "median_us": percentile(&times.micros, 50),
+            "best_us": percentile(&times.micros, 0), "p90_us": percentile(&times.micros, 90)})
+    });
+    json!({"title": scenario.title, "rows": rows.collect::<Vec<_>>()})
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn millis(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(f64::NAN) / 1000.0
+}
+
+/// The tables. A ratio is the median of the runtime under test over that of the row's.
+fn markdown(report: &Value) -> String {
+    let machine = &report["machine"];
+    let mut text = format!(
+        "Measured {} on {} ({} processors), Linux {}, {}.\n\n",
+        machine["date"].as_str().unwrap_or_default(),
+        machine["processor"].as_str().unwrap_or_default(),
+        machine["processors"],
+        machine["kernel"].as_str().unwrap_or_default(),
+        machine["cgroups"].as_str().unwrap_or_default(),
+    );
+    let subject = report["runtimes"][0]["name"].as_str().unwrap_or_default();
+    for scenario in list(&report["scenarios"]) {
+        let rows = list(&scenario["rows"]);
+        let base = rows
+            .iter()
+            .find(|row| row["runtime"] == subject)
+            .map_or(f64::NAN, |row| millis(&row["median_us"]));
+        text += &format!(
+            "| {} | median ms | best ms | p90 ms | runs | {subject} / this |\n",
+            scenario["title"].as_str().unwrap_or_default()
+        );
+        text += "|---|---:|---:|---:|---:|---:|\n";
+        for row in rows {
+            let [median, best, p90] = ["median_us", "best_us", "p90_us"].map(|key| millis(&row[key]));
+            let name = labelled(report, row["runtime"].as_str().unwrap_or_default());
+            text += &format!(
+                "| {name} | {median:.2} | {best:.2} | {p90:.2} | {} | {:.2} |\n",
+                row["runs"],
+                base / median
+            );
+        }
+        text += "\n";
+    }
+    text += &format!("| | {} |\n|---|{}\n", names(report).join(" | "), "---:|".repeat(names(report).len()));
+    let line = |title: &str, values: Vec<String>| format!("| {title} | {} |\n", values.join(" | "));
+    let sizes = list(&report["runtimes"]).iter().filter(|entry| entry["name"] != "floor");
+    text += &line(
+        "binary, KiB",
+        sizes.map(|entry| (entry["bytes"].as_u64().unwrap_or(0) / 1024).to_string()).collect(),
+    );
+    let memory = list(&report["peak_memory_kib"]);
+    text += &line(
+        "peak memory of any process, KiB",
+        memory.iter().map(|entry| entry["largest"].to_string()).collect(),
+    );
+    text += &line("peak memory of init, KiB", memory.iter().map(|entry| entry["init"].to_string()).collect());
+    let tight = list(&report["memory_limit_384k"]).iter();
+    text += &line(
+        "runs under a 384 KiB limit",
+        tight.map(|entry| format!("{} of {}", entry["succeeded"], entry["of"])).collect(),
+    );
+    text += &format!("\nCrates in {subject}: {}.\n", report["crates"]);
+    text
+}
+
+fn names(report: &Value) -> Vec<String> {
+    let runtimes = list(&report["runtimes"]).iter().filter_map(|entry| entry["name"].as_str());
+    runtimes.filter(|name| *name != "floor").map(|name| labelled(report, name)).collect()
+}
+
+fn labelled(report: &Value, name: &str) -> String {
+    let entry = list(&report["runtimes"]).iter().find(|entry| entry["name"] == name);
+    let version = entry.and_then(|entry| entry["version"].as_str()).unwrap_or_default();
+    if name == "floor" { name.to_owned() } else { format!("{name} {version}") }
+}
+
+/// One bar per runtime and scenario; lengths share one scale.
+fn svg(report: &Value) -> String {
+    const ROW: usize = 22;
+    let mut body = String::new();
+    let scenarios = list(&report["scenarios"]);
+    let rows = scenarios.iter().flat_map(|scenario| list(&scenario["rows"]));
+    let longest = rows.map(|row| millis(&row["median_us"])).fold(1.0, f64::max);
+    let mut top = 10;
+    for scenario in scenarios {
+        let title = scenario["title"].as_str().unwrap_or_default();
+        body +=
+            &format!("<text x=\"10\" y=\"{}\" font-weight=\"bold\">{title}, median ms</text>\n", top + 14);
+        top += ROW;
+        for row in list(&scenario["rows"]) {
+            let name = row["runtime"].as_str().unwrap_or_default();
+            let median = millis(&row["median_us"]);
+            let width = median / longest * 420.0;
+            let colour = if report["runtimes"][0]["name"] == name { "#c2410c" } else { "#94a3b8" };
+            body += &format!("<text x=\"10\" y=\"{}\">{}</text>\n", top + 14, labelled(report, name));
+            body += &format!(
+                "<rect x=\"150\" y=\"{top}\" width=\"{width:.1}\" height=\"17\" fill=\"{colour}\"/>\n"
+            );
+            body += &format!("<text x=\"{:.1}\" y=\"{}\">{median:.1}</text>\n", 156.0 + width, top + 14);
+            top += ROW;
+        }
+        top += ROW / 2;
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"640\" height=\"{top}\" font-family=\"sans-serif\" \
+         font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{body}</svg>\n"
+    )
+}
