@@ -10,6 +10,11 @@ use core::ffi::{CStr, c_char, c_int};
 
 use rustix::io::Errno;
 
+// Without std nothing else names the C library, whose start-up code calls `main`.
+#[link(name = "c")]
+#[cfg_attr(target_env = "gnu", link(name = "gcc_eh"), link(name = "gcc"))]
+unsafe extern "C" {}
+
 /// Called by the C start-up code.
 #[unsafe(no_mangle)]
 extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {

@@ -33,7 +33,8 @@ use rustix::cmsg_space;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, read, retry_on_intr, write};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, send,
+    sendmsg,
 };
 use rustix::io::IoSliceMut;
 
@@ -136,6 +137,15 @@ impl Message {
     /// EPIPE where the other side is gone (and SIGPIPE, which the child has blocked or deserves).
     pub fn send(self, socket: impl AsFd) -> Result<(), Errno> {
         retry_on_intr(|| write(&socket, &self.to_bytes())).map(drop)
+    }
+
+    /// Sends the message without a signal where the other side is gone: what the parent uses, as a signal would hit its
+    /// embedder.
+    ///
+    /// # Errors
+    /// EPIPE where the other side is gone.
+    pub fn send_quietly(self, socket: impl AsFd) -> Result<(), Errno> {
+        retry_on_intr(|| send(&socket, &self.to_bytes(), SendFlags::NOSIGNAL)).map(drop)
     }
 
     /// Sends the message with a descriptor.

@@ -16,10 +16,10 @@ use crate::data::{Bytes, Fd, List, Text, Words};
 #[expect(missing_docs, reason = "the documentation of a variant covers its fields")]
 pub enum Op<'a> {
     // ── descriptors and the process itself ──────────────────────────────────────────────────────────────────────
-    /// Moves inherited descriptors to their places (pairs of from, to) and closes every other one that is not in `keep`
-    /// (sorted). `socket` and `proc` are the numbers that the create socket and the runtime's procfs have from then on.
+    /// Moves inherited descriptors to their places (pairs of from, to) and closes every other one but the first `keep`.
+    `socket` and `proc` are the numbers that the create socket and the runtime's procfs have from then on.
     /// dup3(2), close_range(2).
-    Descriptors { place: Words<'a>, keep: Words<'a>, socket: Fd, proc: Option<Fd> },
+    Descriptors { place: Words<'a>, keep: u32, socket: Fd, proc: Option<Fd> },
     /// Dies when the process that made this one dies. prctl(PR_SET_PDEATHSIG).
     DieWithParent,
     /// Closes /proc/PID/{fd,exe,mem} and ptrace(2) to everyone inside the container. prctl(PR_SET_DUMPABLE).
@@ -50,8 +50,9 @@ pub enum Op<'a> {
     BecomeRoot,
     /// Tells the parent and waits until it has done its part.
     Await { request: Request },
-    /// Joins v1 cgroups (and the v2 part of a hybrid) by writing `0` to the files that the parent opened.
-    JoinCgroups { files: Words<'a> },
+    /// Joins v1 cgroups (and the v2 part of a hybrid) by writing `0` to `count` files from `first` on, which the parent
+    /// opened.
+    JoinCgroups { first: Fd, count: u32 },
     /// Sets the interface `lo` up.
     LoopbackUp,
     /// sethostname(2).
@@ -336,9 +337,7 @@ impl fmt::Display for Op<'_> {
     /// One line: what the step is about, so that an error can name its object.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Op::Descriptors { place, keep, .. } => {
-                write!(f, "place {} descriptors, keep {}", place.count() / 2, keep.count())
-            }
+            Op::Descriptors { keep, .. } => write!(f, "keep {keep} descriptors"),
             Op::DieWithParent => f.write_str("die with the runtime until ready"),
             Op::NonDumpable => f.write_str("become non-dumpable"),
             Op::ResetSignals => f.write_str("reset signal dispositions and mask"),
@@ -363,7 +362,7 @@ impl fmt::Display for Op<'_> {
             }
             Op::BecomeRoot => f.write_str("become root of the user namespace"),
             Op::Await { request } => write!(f, "wait for the runtime: {}", request.name()),
-            Op::JoinCgroups { files } => write!(f, "join {} cgroups", files.count()),
+            Op::JoinCgroups { count, .. } => write!(f, "join {count} cgroups"),
             Op::LoopbackUp => f.write_str("set lo up"),
             Op::Hostname { name } => write!(f, "set hostname {name}"),
             Op::Domainname { name } => write!(f, "set domainname {name}"),

@@ -93,7 +93,9 @@ impl Spawn<'_> {
 
     /// The child's side: nothing but system calls on prepared data, as another thread may have held any lock.
     fn execute(&self, argv: &[*const c_char; 4]) -> ! {
-        let prepared = self.await_maps().and_then(|()| self.inherit.iter().try_for_each(|number| fd::keep_over_exec(*number)));
+        let prepared = self
+            .await_maps()
+            .and_then(|()| self.inherit.iter().try_for_each(|number| fd::keep_over_exec(*number)));
         let errno = match prepared {
             Ok(()) => execveat(self.image, argv),
             Err(errno) => errno,
@@ -117,8 +119,8 @@ impl Spawn<'_> {
 /// # Errors
 /// EPERM where the process has no capability in its user namespace.
 pub fn become_root() -> Result<(), Errno> {
-    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
     use rustix::fs::{Gid, Uid};
+    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
     // setgroups is denied in the namespace of an ordinary user; the groups stay then, as nobody may drop them.
     let _ = set_thread_groups(&[]);
     let gid = Gid::from_raw(0);
@@ -130,7 +132,9 @@ pub fn become_root() -> Result<(), Errno> {
 }
 
 fn keep_capabilities_over_exec() -> Result<(), Errno> {
-    use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
+    use rustix::thread::{
+        CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities,
+    };
     let mut sets = capabilities(None)?;
     sets.inheritable = sets.permitted;
     set_capabilities(None, sets)?;
@@ -166,7 +170,14 @@ fn execveat(image: BorrowedFd<'_>, argv: &[*const c_char; 4]) -> Errno {
     let number = image.as_raw_fd();
     // SAFETY: both arrays end with a null pointer, their strings are NUL-terminated and outlive the call.
     let returned = unsafe {
-        libc::syscall(libc::SYS_execveat, number, c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), libc::AT_EMPTY_PATH)
+        libc::syscall(
+            libc::SYS_execveat,
+            number,
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
     };
     result(returned).err().unwrap_or(Errno::NOEXEC)
 }

@@ -8,6 +8,8 @@
 //! error type, at the module of a call's family for a system call.
 #![cfg_attr(not(feature = "std"), no_std)]
 
+#[cfg(feature = "std")]
+pub mod bpf;
 pub mod clone;
 pub mod errno;
 #[cfg(feature = "std")]
@@ -16,6 +18,8 @@ pub mod fd;
 pub mod map;
 pub mod mount;
 pub mod net;
+#[cfg(feature = "std")]
+pub mod process;
 pub mod signal;
 pub mod task;
 

@@ -39,7 +39,14 @@ pub fn mount_setattr(fd: impl AsFd, flags: u32, attr: &MountAttr) -> Result<(), 
     // SAFETY: the path is a NUL-terminated constant and `attr` points to a whole mount_attr of the size that is passed;
     // the kernel only reads both.
     let returned = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, number, c"".as_ptr(), flags, core::ptr::from_ref(attr), size_of::<MountAttr>())
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            number,
+            c"".as_ptr(),
+            flags,
+            core::ptr::from_ref(attr),
+            size_of::<MountAttr>(),
+        )
     };
     result(returned)?;
     Ok(())

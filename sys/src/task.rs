@@ -79,7 +79,9 @@ pub fn set_mempolicy(mode: u32, nodes: &[u8], max_node: u32) -> Result<(), Errno
     }
     let pointer = if nodes.is_empty() { null() } else { words.as_ptr() };
     // SAFETY: the mask is null or holds 1024 words, more than `max_node` bits for every mask that a plan carries.
-    result(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, c_ulong::from(max_node.min(8192))) })?;
+    result(unsafe {
+        libc::syscall(libc::SYS_set_mempolicy, mode, pointer, c_ulong::from(max_node.min(8192)))
+    })?;
     Ok(())
 }
 
@@ -111,6 +113,16 @@ pub fn sched_setaffinity(mask: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// `int sched_setaffinity(0, size, mask)` with a mask as the kernel reads it.
+///
+/// # Errors
+/// EINVAL where the cpuset allows none of these processors.
+pub fn sched_setaffinity(mask: &[u8]) -> Result<(), Errno> {
+    // SAFETY: the mask holds as many bytes as are passed and is only read, byte by byte.
+    result(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0 as c_int, mask.len(), mask.as_ptr()) })?;
+    Ok(())
+}
+
 /// `key_serial_t keyctl(KEYCTL_JOIN_SESSION_KEYRING, name)`.
 ///
 /// # Errors
@@ -138,7 +150,9 @@ pub fn seccomp_set_filter(program: &[u8], flags: u32) -> Result<i32, Errno> {
     let fprog = SockFprog { len, filter: program.as_ptr() };
     // SAFETY: `fprog` has the layout of struct sock_fprog and its filter holds `len` entries, which the kernel copies
     // byte by byte.
-    let returned = result(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, from_ref(&fprog)) })?;
+    let returned = result(unsafe {
+        libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, from_ref(&fprog))
+    })?;
     i32::try_from(returned).map_err(|_| Errno::OVERFLOW)
 }
 

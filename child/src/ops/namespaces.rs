@@ -7,7 +7,7 @@ use rustix::system::{setdomainname, sethostname};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use sys::clone::{CLONE_PARENT, exit, fork};
 
-use crate::data::{Fd, Text, Words};
+use crate::data::{Fd, Text};
 use crate::message::{Kind, Message};
 use crate::op::Request;
 use crate::page::{Called, Failure};
@@ -62,8 +62,9 @@ impl Executor<'_> {
         }
     }
 
-    pub(crate) fn join_cgroups(&self, files: Words<'_>) -> Result<(), Failure> {
-        files.iter().try_for_each(|file| write(sys::fd::borrow(file.cast_signed()), b"0").map(drop)).called("write")
+    pub(crate) fn join_cgroups(&self, first: Fd, count: u32) -> Result<(), Failure> {
+        let files = (first.0..).take(count as usize);
+        files.map(sys::fd::borrow).try_for_each(|file| write(file, b"0").map(drop)).called("write")
     }
 
     pub(crate) fn loopback_up(&self) -> Result<(), Failure> {

@@ -16,7 +16,7 @@ impl Executor<'_> {
     pub(crate) fn descriptors(
         &mut self,
         place: Words<'_>,
-        keep: Words<'_>,
+        keep: u32,
         socket: Fd,
         proc: Option<Fd>,
     ) -> Result<(), Failure> {
@@ -26,7 +26,7 @@ impl Executor<'_> {
                 dup_to(sys::fd::borrow(from.cast_signed()), to.cast_signed()).called("dup3")?;
             }
         }
-        close_all_but(keep)?;
+        close_range(keep, u32::MAX, 0).called("close_range")?;
         self.socket = sys::fd::borrow(socket.0);
         self.proc = proc;
         Ok(())
@@ -81,6 +81,10 @@ impl Executor<'_> {
         task::sched_setaffinity(mask.0).called("sched_setaffinity")
     }
 
+    pub(crate) fn processors(&self, mask: Bytes<'_>) -> Result<(), Failure> {
+        task::sched_setaffinity(mask.0).called("sched_setaffinity")
+    }
+
     pub(crate) fn rlimit(&self, resource: u32, soft: u64, hard: u64) -> Result<(), Failure> {
         task::prlimit(0, resource, soft, hard).called("prlimit")
     }
@@ -115,16 +119,4 @@ impl Executor<'_> {
         close_range(socket.max(first.saturating_sub(1)) + 1, u32::MAX, 0).called("close_range")?;
         close_range(first, u32::MAX, sys::fd::CLOSE_RANGE_CLOEXEC).called("close_range")
     }
-}
-
-/// Closes what lies between the numbers of `keep`, which are sorted.
-fn close_all_but(keep: Words<'_>) -> Result<(), Failure> {
-    let mut first = 0;
-    for number in keep.iter() {
-        if number > first {
-            close_range(first, number - 1, 0).called("close_range")?;
-        }
-        first = number + 1;
-    }
-    close_range(first, u32::MAX, 0).called("close_range")
 }

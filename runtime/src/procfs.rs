@@ -1,0 +1,89 @@
+//! The few facts that the parent reads from procfs: its own, opened and verified once a use.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat};
+use rustix::io::{Errno, read, retry_on_intr};
+use sys::error::Context;
+
+use crate::{Error, Kind, Result};
+
+/// linux/magic.h.
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+
+/// A file of procfs that is larger than this is not one that orlop reads.
+const LONGEST: usize = 1 << 20;
+
+/// /proc of the runtime's own mount namespace, verified to be procfs.
+///
+/// # Errors
+/// `Unsupported` where /proc is something else.
+pub fn open() -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let proc = openat(CWD, "/proc", flags, Mode::empty()).context("openat", || "open /proc".to_owned())?;
+    let magic = fstatfs(&proc).context("fstatfs", || "open /proc".to_owned())?.f_type;
+    if magic as u64 != PROC_SUPER_MAGIC {
+        return Err(Error::new(Kind::Unsupported, "/proc is not a procfs"));
+    }
+    Ok(proc)
+}
+
+/// The content of a small file below an open directory.
+///
+/// # Errors
+/// Those of openat(2) and read(2).
+pub fn read_file(directory: &OwnedFd, path: impl AsRef<Path>) -> std::result::Result<String, Errno> {
+    let file = openat(directory, path.as_ref(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut bytes = vec![0; 4096];
+    let mut len = 0;
+    loop {
+        let room = bytes.get_mut(len..).unwrap_or_default();
+        let count = retry_on_intr(|| read(&file, &mut *room))?;
+        len += count;
+        if count == 0 || len > LONGEST {
+            bytes.truncate(len);
+            return String::from_utf8(bytes).map_err(|_| Errno::ILSEQ);
+        }
+        if len == bytes.len() {
+            bytes.resize(len * 2, 0);
+        }
+    }
+}
+
+/// When a process started, in clock ticks since boot; `None` where there is no such process.
+///
+/// # Errors
+/// `Kernel`.
+pub fn start_time(pid: i32) -> Result<Option<u64>> {
+    match read_file(&open()?, format!("{pid}/stat")) {
+        Ok(stat) => Ok(start_time_of(&stat)),
+        Err(Errno::NOENT | Errno::SRCH) => Ok(None),
+        Err(errno) => Err(Error::kernel(format!("read /proc/{pid}/stat"), "read", errno)),
+    }
+}
+
+/// Field 22 of proc_pid_stat(5). The second field may hold anything, so fields are counted from its last parenthesis.
+fn start_time_of(stat: &str) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// The random id of this boot.
+///
+/// # Errors
+/// `Kernel`.
+pub fn boot_id() -> Result<String> {
+    let text = read_file(&open()?, "sys/kernel/random/boot_id").context("read", || "read the boot id".to_owned())?;
+    Ok(text.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_time_is_found_behind_a_hostile_name() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 4242 1000 1 18446744073709551615";
+        assert_eq!(start_time_of(stat), Some(4242));
+    }
+}
