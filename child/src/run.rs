@@ -128,7 +128,6 @@ impl<'a> Executor<'a> {
             Op::NewKeyring { name } => self.new_keyring(name),
             Op::AllProcessors => self.all_processors(),
             Op::Processors { mask } => self.processors(mask),
-            Op::Processors { mask } => self.processors(mask),
             Op::JoinNamespace { fd, kind } => self.join_namespace(fd, kind),
             Op::Unshare { flags } => self.unshare(flags),
             Op::TimeOffsets { lines } => self.time_offsets(lines),

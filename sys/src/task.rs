@@ -113,16 +113,6 @@ pub fn sched_setaffinity(mask: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// `int sched_setaffinity(0, size, mask)` with a mask as the kernel reads it.
-///
-/// # Errors
-/// EINVAL where the cpuset allows none of these processors.
-pub fn sched_setaffinity(mask: &[u8]) -> Result<(), Errno> {
-    // SAFETY: the mask holds as many bytes as are passed and is only read, byte by byte.
-    result(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0 as c_int, mask.len(), mask.as_ptr()) })?;
-    Ok(())
-}
-
 /// `key_serial_t keyctl(KEYCTL_JOIN_SESSION_KEYRING, name)`.
 ///
 /// # Errors

@@ -81,10 +81,6 @@ impl Executor<'_> {
         task::sched_setaffinity(mask.0).called("sched_setaffinity")
     }
 
-    pub(crate) fn processors(&self, mask: Bytes<'_>) -> Result<(), Failure> {
-        task::sched_setaffinity(mask.0).called("sched_setaffinity")
-    }
-
     pub(crate) fn rlimit(&self, resource: u32, soft: u64, hard: u64) -> Result<(), Failure> {
         task::prlimit(0, resource, soft, hard).called("prlimit")
     }
