@@ -17,7 +17,7 @@ use crate::data::{Bytes, Fd, List, Text, Words};
 pub enum Op<'a> {
     // ── descriptors and the process itself ──────────────────────────────────────────────────────────────────────
     /// Moves inherited descriptors to their places (pairs of from, to) and closes every other one but the first `keep`.
-    `socket` and `proc` are the numbers that the create socket and the runtime's procfs have from then on.
+    /// `socket` and `proc` are the numbers that the create socket and the runtime's procfs have from then on.
     /// dup3(2), close_range(2).
     Descriptors { place: Words<'a>, keep: u32, socket: Fd, proc: Option<Fd> },
     /// Dies when the process that made this one dies. prctl(PR_SET_PDEATHSIG).
