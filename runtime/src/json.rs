@@ -1,5 +1,8 @@
 //! Rules of JSON input that serde does not have by itself.
 
+pub mod path;
+pub mod strict;
+
 use std::fmt;
 use std::marker::PhantomData;
 

@@ -4,6 +4,7 @@
 //! leaked descriptor), so a program with threads can embed it. Start at `launch` for what happens, at [`config`] for
 //! what a key of config.json means.
 
+pub mod bundle;
 pub mod config;
 pub mod facts;
 pub mod json;
