@@ -5,11 +5,13 @@
 //! steps happen is not here but in the planner.
 
 pub mod capabilities;
+pub mod cgroup_mount;
 pub mod hooks;
 pub mod idmappings;
 pub mod limits;
 pub mod lsm;
 pub mod mount_options;
+pub mod mounts;
 pub mod namespaces;
 pub mod numbers;
 pub mod paths;
@@ -39,6 +41,9 @@ pub struct Spec {
     pub oci_version: Option<String>,
     /// The root file system.
     pub root: Option<root::Shape>,
+    /// What is mounted in the container, in this order.
+    #[serde(deserialize_with = "or_default")]
+    pub mounts: Vec<mounts::Shape>,
     /// The program; may be absent until the container is started.
     pub process: Option<process::Shape>,
     /// The container's host name.
@@ -73,4 +78,6 @@ pub struct Linux {
     pub gid_mappings: Vec<idmappings::Mapping>,
     /// The propagation of the container's root.
     pub rootfs_propagation: Option<String>,
+    /// The SELinux label of the container's file systems.
+    pub mount_label: Option<String>,
 }

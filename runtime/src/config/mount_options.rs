@@ -54,6 +54,8 @@ pub const MS_LAZYTIME: u32 = 1 << 25;
 
 /// Attributes of mount_setattr(2) (linux/mount.h).
 pub const MOUNT_ATTR_RDONLY: u64 = 1;
+/// nosuid, nodev and noexec: what nothing of the kernel's own needs.
+pub const HARDENED_ATTRIBUTES: u64 = 2 | 4 | 8;
 /// The bits that hold the one setting of access times; RELATIME is 0 among them.
 pub const MOUNT_ATTR_ATIME: u64 = 0x70;
 

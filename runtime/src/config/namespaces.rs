@@ -268,7 +268,7 @@ fn check_offset(clock: &str, offset: TimeOffset, problems: &mut Problems) {
 impl Namespaces {
     /// The offsets of the new time namespace. Making and joining namespaces is the planner's: it depends on all of them
     /// at once.
-    pub fn time_step(&self) -> Option<Step<'_>> {
+    pub fn offsets_step(&self) -> Option<Step<'_>> {
         let lines = Text(self.time_offsets.as_deref()?);
         Some(Step::new("linux.timeOffsets", Op::TimeOffsets { lines }))
     }
@@ -360,7 +360,7 @@ mod tests {
         );
         assert!(errors.is_empty(), "{errors:?}");
         assert_eq!(
-            namespaces.time_step(),
+            namespaces.offsets_step(),
             Some(Step::new(
                 "linux.timeOffsets",
                 Op::TimeOffsets { lines: Text(c"monotonic -3 5\nboottime 7 0\n") }
