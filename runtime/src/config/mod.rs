@@ -4,17 +4,21 @@
 //! a number. Each section has one file with four parts in the same order: Shape, Rules, Steps, Tests. The order in which
 //! steps happen is not here but in the planner.
 
+pub mod annotations;
 pub mod capabilities;
 pub mod cgroup_mount;
 pub mod hooks;
 pub mod idmappings;
+pub mod intel_rdt;
 pub mod limits;
 pub mod lsm;
+pub mod memory_policy;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
 pub mod numbers;
 pub mod paths;
+pub mod personality;
 pub mod problems;
 pub mod process;
 pub mod root;
@@ -24,6 +28,7 @@ pub mod terminal;
 pub mod text;
 pub mod user;
 pub mod uts;
+pub mod version;
 
 use serde::Deserialize;
 
@@ -76,6 +81,12 @@ pub struct Linux {
     /// The map of group ids of a new user namespace.
     #[serde(deserialize_with = "or_default")]
     pub gid_mappings: Vec<idmappings::Mapping>,
+    /// The resctrl group.
+    pub intel_rdt: Option<intel_rdt::Shape>,
+    /// The NUMA memory policy.
+    pub memory_policy: Option<memory_policy::Shape>,
+    /// The execution domain.
+    pub personality: Option<personality::Shape>,
     /// The propagation of the container's root.
     pub rootfs_propagation: Option<String>,
     /// The SELinux label of the container's file systems.

@@ -139,7 +139,7 @@ mod tests {
         ];
         for (up_to, path) in table {
             let end = text.find(up_to).unwrap() + up_to.len();
-            assert_eq!(at(text.as_bytes(), end), path, "{}", &text[..end]);
+            assert_eq!(at(text.as_bytes(), end), path, "{up_to}");
         }
         assert_eq!(at(text.as_bytes(), 1000), "");
     }

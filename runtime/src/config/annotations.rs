@@ -1,0 +1,112 @@
+//! `annotations`: metadata that has no effect, but for the few in [`HONOURED`].
+//!
+//! All of them are part of the state that hooks and `state` see.
+//!
+//! <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md#annotations>
+
+use super::user::Groups;
+use super::{Problems, Spec};
+
+// ── Shape ── an object of the top level; see `Spec`.
+
+// ── Rules ──
+
+/// An annotation that changes what orlop does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Honoured {
+    /// The key; with a dot at its end, the beginning of keys.
+    pub key: &'static str,
+    /// What it does.
+    pub effect: &'static str,
+}
+
+/// Every annotation that has an effect. `features` lists them as potentially unsafe, and the documentation as a table.
+pub const HONOURED: [Honoured; 1] = [Honoured {
+    key: KEEP_ORIGINAL_GROUPS,
+    effect: "any value but 0: the program keeps the caller's supplementary groups; additionalGids is ignored",
+}];
+
+const KEEP_ORIGINAL_GROUPS: &str = "run.oci.keep_original_groups";
+
+/// Beginnings of keys that some runtime acts upon. Whoever writes one expects an effect, so having none is said.
+const ACTED_UPON: [&str; 2] = ["run.oci.", "org.systemd.property."];
+
+/// Annotations with an effect, read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Annotations {
+    /// What becomes of the caller's supplementary groups.
+    pub groups: Groups,
+}
+
+/// Checks the keys and reads those that have an effect.
+pub fn check(spec: &Spec, problems: &mut Problems) -> Annotations {
+    let mut annotations = Annotations::default();
+    for (key, value) in &spec.annotations.0 {
+        if key.is_empty() {
+            problems.invalid("annotations", "a key is empty");
+        }
+        if key == KEEP_ORIGINAL_GROUPS && value != "0" {
+            annotations.groups = Groups::Keep;
+        }
+        if ACTED_UPON.iter().any(|begin| key.starts_with(begin)) && !is_honoured(key) {
+            problems.warn(format!("annotations[{key:?}]"), "has no effect");
+        }
+    }
+    annotations
+}
+
+fn is_honoured(key: &str) -> bool {
+    HONOURED.iter().any(|honoured| match honoured.key.strip_suffix('.') {
+        Some(_) => key.starts_with(honoured.key),
+        None => key == honoured.key,
+    })
+}
+
+// ── Steps ── none.
+
+// ── Tests ──
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(annotations: &str) -> (Annotations, Problems) {
+        let spec = serde_json::from_str(&format!(r#"{{"annotations": {annotations}}}"#)).unwrap();
+        let mut problems = Problems::default();
+        (check(&spec, &mut problems), problems)
+    }
+
+    #[test]
+    fn unknown_annotations_have_no_effect() {
+        let (annotations, problems) = checked(r#"{"com.example.x": "a\nb", "handler": ""}"#);
+        assert_eq!(annotations, Annotations::default());
+        assert!(problems.errors.is_empty() && problems.warnings.is_empty());
+    }
+
+    #[test]
+    fn groups_are_kept_on_request() {
+        for (value, groups) in [("1", Groups::Keep), ("", Groups::Keep), ("0", Groups::Replace)] {
+            let (annotations, problems) = checked(&format!(r#"{{"{KEEP_ORIGINAL_GROUPS}": "{value}"}}"#));
+            assert_eq!(annotations.groups, groups);
+            assert!(problems.warnings.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_annotation_that_others_honour_is_warned_of() {
+        let (_, problems) = checked(r#"{"run.oci.handler": "wasm", "org.systemd.property.Slice": "'a'"}"#);
+        assert_eq!(
+            problems.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "annotations[\"run.oci.handler\"]: has no effect",
+                "annotations[\"org.systemd.property.Slice\"]: has no effect",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_key_is_never_empty() {
+        assert_eq!(checked(r#"{"": "x"}"#).1.errors.len(), 1);
+        assert!(checked("null").1.errors.is_empty());
+    }
+}
