@@ -9,7 +9,8 @@ use crate::controller::{Controller, Controllers, Version};
 use crate::directory::Directory;
 use crate::join::Join;
 use crate::record::{Mounts, Place, Record};
-use crate::{freeze, kill, path, processes, remove};
+use crate::resources::Resources;
+use crate::{freeze, kill, path, processes, remove, update};
 
 /// The groups of one container. A group is opened when an operation needs it.
 #[derive(Clone, Debug)]
@@ -100,6 +101,12 @@ impl Cgroup {
         remove::remove(&root, &place.group(&self.record.path), deadline)
     }
 
+    /// Changes the limits that `asked` asks for and leaves the others; a device list replaces the whole device policy. Either
+    /// everything is changed or nothing.
+    pub fn update(&self, asked: &Resources) -> Result<()> {
+        update::update(self, asked)
+    }
+
     /// What a process needs to join the container: its groups, or the groups beneath them that `targets` name.
     ///
     /// A target is a path beneath the container's group, or `controller[,controller]:path` for some of the version 1
@@ -174,6 +181,15 @@ impl Cgroup {
             return Ok(self.group(place)?.map(|group| (Version::V1, group)));
         }
         Ok(self.unified()?.map(|group| (Version::V2, group)))
+    }
+
+    /// Every group that exists, with the names of its hierarchy.
+    pub(crate) fn groups(&self) -> Result<Vec<(Version, &str, Directory)>> {
+        let mut found = Vec::with_capacity(self.record.places.len());
+        for place in &self.record.places {
+            found.extend(self.group(place)?.map(|group| (place.version, place.names.as_str(), group)));
+        }
+        Ok(found)
     }
 
     fn unified(&self) -> Result<Option<Directory>> {

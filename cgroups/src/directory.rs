@@ -7,7 +7,7 @@
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno;
 use sys::error::Context;
 use sys::{Error, Kind, Result};
@@ -144,6 +144,11 @@ impl Directory {
     fn read_raw(&self, name: &str) -> std::result::Result<String, (&'static str, Errno)> {
         let fd = self.open_beneath(name, OFlags::RDONLY | OFlags::CLOEXEC).map_err(|e| ("openat2", e))?;
         read_all(&fd).map_err(|e| ("read", e))
+    }
+
+    /// Whether the group has the file `name`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        rustix::fs::accessat(&self.fd, name, Access::EXISTS, AtFlags::empty()).is_ok()
     }
 
     /// Writes `value` to the file `name` in one write, which is the unit in which the kernel parses it.

@@ -3,14 +3,15 @@
 use rustix::io::Errno;
 use sys::{Error, Kind, Result};
 
-use crate::controller::Version;
+use crate::controller::{Controller, Version};
 use crate::directory::Directory;
 use crate::join::Join;
 use crate::layout::{Hierarchy, Layout};
 use crate::record::{Place, Record};
 use crate::request::Request;
-use crate::resources::Write;
-use crate::{freeze, processes, v1, v2};
+use crate::resources::devices::Policy;
+use crate::resources::{self, Write};
+use crate::{device_program, freeze, processes, v1, v2};
 
 const PATH_KEY: &str = "linux.cgroupsPath";
 
@@ -162,22 +163,38 @@ impl<'a> Groups<'a> {
         Ok(())
     }
 
-    /// Delivers every limit of the request.
+    /// Delivers every limit of the request, and the device policy.
     pub(crate) fn limit(&self, request: &Request<'_>, layout: &Layout) -> Result<()> {
-        let all = |errors: Vec<Error>| {
-            let error = errors.into_iter().reduce(Error::and_also);
-            error.unwrap_or_else(|| Error::new(Kind::Internal, "a conversion failed without an error"))
-        };
-        for write in request.resources.writes(layout.controllers()).map_err(all)? {
+        for write in resources::all(request.resources.writes(layout.controllers()))? {
             self.home(&write)?.deliver(&write)?;
         }
-        Ok(())
+        let policy = resources::all(request.resources.device_policy())?;
+        match self.limit_devices(&policy, layout) {
+            Err(error) if request.rootless && is_refusal(&error) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Without root's rights nobody limits device access, and nobody needs to: mknod of devices is refused, and a device of
+    /// the host is as open as its mode says.
+    fn limit_devices(&self, policy: &Policy, layout: &Layout) -> Result<()> {
+        let group = match layout.controllers().of(Controller::Devices) {
+            _ if self.made.is_empty() => return Ok(()),
+            Some(version) => self.made.iter().find(|group| group.drives(Controller::Devices, version)),
+            None => return if policy.allows_everything() { Ok(()) } else { Err(no_device_controller()) },
+        };
+        match group {
+            Some(group) if group.place.version == Version::V1 => v1::set_devices(&group.directory, policy),
+            Some(group) if group.age == Age::Old => device_program::replace(&group.directory, policy),
+            Some(group) => device_program::install(&group.directory, policy),
+            None => Ok(()),
+        }
     }
 
     fn home(&self, write: &Write) -> Result<&Group<'a>> {
-        let lives = |h: &Hierarchy| match write.version {
-            Version::V1 => h.version == Version::V1 && h.controllers.contains(write.controller),
-            Version::V2 => h.version == Version::V2,
+        let lives = |h: &Hierarchy| {
+            h.version == write.version
+                && (h.version == Version::V2 || write.controller.is_some_and(|c| h.controllers.contains(c)))
         };
         if let Some(group) = self.made.iter().find(|group| lives(group.hierarchy)) {
             return Ok(group);
@@ -208,7 +225,17 @@ impl<'a> Groups<'a> {
     }
 }
 
+fn no_device_controller() -> Error {
+    let what = "device access cannot be limited: this host has no devices controller";
+    Error::new(Kind::Unsupported, what).with_key("linux.resources.devices")
+}
+
 impl Group<'_> {
+    fn drives(&self, controller: Controller, version: Version) -> bool {
+        self.place.version == version
+            && (version == Version::V2 || self.hierarchy.controllers.contains(controller))
+    }
+
     fn settle(&mut self) -> Result<()> {
         if self.age == Age::Old {
             processes::refuse_any(&self.directory)?;

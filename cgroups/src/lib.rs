@@ -9,6 +9,7 @@
 
 mod cgroup;
 mod controller;
+mod device_program;
 mod directory;
 mod freeze;
 mod groups;
@@ -22,6 +23,7 @@ mod record;
 mod remove;
 mod request;
 pub mod resources;
+mod update;
 mod v1;
 mod v2;
 

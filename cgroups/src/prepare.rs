@@ -12,19 +12,28 @@ use std::os::fd::BorrowedFd;
 use rustix::process::Pid;
 use sys::{Error, Kind, Result};
 
-use crate::controller::{Homes, Version};
+use crate::controller::{Controller, Homes, Version};
 use crate::groups::{Groups, Made};
 use crate::join::Join;
 use crate::layout::{Hierarchy, Layout, own_groups};
 use crate::path::{GroupPath, Origin};
 use crate::record::{Place, Record};
 use crate::request::{Driver, Request};
+use crate::resources::devices::V1State;
 
 /// Every rule that `request` breaks on this host, in the order of the configuration; nothing is touched.
 pub fn validate(request: &Request<'_>, layout: &Layout) -> Vec<Error> {
     let mut errors: Vec<Error> = Vec::new();
     errors.extend(GroupPath::new(request.cgroups_path, request.id).err());
-    errors.extend(request.resources.writes(homes(request, layout)).err().into_iter().flatten());
+    let homes = homes(request, layout);
+    errors.extend(request.resources.writes(homes).err().into_iter().flatten());
+    match request.resources.device_policy() {
+        Err(broken) => errors.extend(broken),
+        Ok(policy) if homes.of(Controller::Devices) == Some(Version::V1) => {
+            errors.extend(V1State::new(&policy).err());
+        }
+        Ok(_) => {}
+    }
     errors
 }
 

@@ -1,10 +1,11 @@
 //! What is particular to version 1 groups when they are made.
 
-use sys::Result;
+use sys::{Error, Kind, Result};
 
 use crate::controller::Controller;
 use crate::directory::Directory;
 use crate::layout::Hierarchy;
+use crate::resources::devices::{Policy, V1State};
 
 /// A new cpuset has no CPU and no memory node, and no process can join it; it gets those of its parent.
 pub(crate) fn settle(hierarchy: &Hierarchy, names: &str, group: &Directory) -> Result<()> {
@@ -28,4 +29,30 @@ fn inherit(root: &Directory, names: &str, group: &Directory, file: &str) -> Resu
     };
     group.write(file, value.trim())?;
     Ok(value)
+}
+
+/// Makes `policy` the device policy of a new group, which has that of its parent.
+pub(crate) fn set_devices(group: &Directory, policy: &Policy) -> Result<()> {
+    write_devices(group, &V1State::new(policy)?.writes())
+}
+
+/// Changes the device policy of a group to `policy` without denying in between what is allowed before and after.
+pub(crate) fn change_devices(group: &Directory, policy: &Policy) -> Result<()> {
+    let list = group.read("devices.list")?;
+    let current = V1State::parse(&list).ok_or_else(|| {
+        Error::new(Kind::Kernel, format!("{} is not understood", group.path_of("devices.list")))
+    })?;
+    write_devices(group, &V1State::new(policy)?.writes_from(&current))
+}
+
+fn write_devices(group: &Directory, writes: &[(&str, String)]) -> Result<()> {
+    for (file, value) in writes {
+        let written = group.write(file, value);
+        written.map_err(|error| {
+            let hint =
+                "a group cannot allow what the group above it denies, nor be reset with groups beneath it";
+            error.with_key("linux.resources.devices").with_hint(hint)
+        })?;
+    }
+    Ok(())
 }

@@ -27,8 +27,9 @@ struct Refusal {
 impl Refusals {
     /// An error if `write` needs a controller that the group lacks.
     pub(crate) fn check(&self, write: &Write) -> Result<()> {
-        let name = write.controller.name_v2();
-        if write.version == Version::V1 || name.is_empty() || self.enabled.contains(write.controller) {
+        let Some(controller) = write.controller else { return Ok(()) };
+        let name = controller.name_v2();
+        if write.version == Version::V1 || name.is_empty() || self.enabled.contains(controller) {
             return Ok(());
         }
         let Some(refusal) = self.refused.iter().find(|refusal| refusal.controller == name) else {

@@ -11,8 +11,10 @@
     reason = "a test that fails panics"
 )]
 
+mod device_access;
 mod fixture;
 mod lifecycle;
+mod limits;
 
 use std::process::{Command, ExitCode};
 
@@ -28,7 +30,7 @@ const LAYOUTS: &[(&str, &str)] = &[
 /// A case's name and its function.
 type Case = (&'static str, fn());
 
-const CASES: &[&[Case]] = &[lifecycle::CASES];
+const CASES: &[&[Case]] = &[lifecycle::CASES, limits::CASES, device_access::CASES];
 
 /// Says inside a case which layout it runs in.
 const LAYOUT_VARIABLE: &str = "CGROUPS_TEST_LAYOUT";
