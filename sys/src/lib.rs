@@ -10,6 +10,8 @@
 
 #[cfg(feature = "std")]
 pub mod bpf;
+#[cfg(feature = "std")]
+pub mod bump;
 pub mod clone;
 pub mod errno;
 #[cfg(feature = "std")]
