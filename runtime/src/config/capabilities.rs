@@ -220,8 +220,12 @@ mod tests {
 
     fn checked(json: &str, namespaces: &Namespaces, caller: u64) -> (Capabilities, Vec<String>) {
         let facts = Facts { permitted: caller.into(), bounding: caller.into(), ..Facts::default() };
-        let context =
-            Context { namespaces, mappings: &IdMappings::default(), facts: &facts, groups: Groups::Replace };
+        let context = Context {
+            namespaces,
+            id_mappings: &IdMappings::default(),
+            facts: &facts,
+            groups: Groups::Replace,
+        };
         let mut problems = Problems::default();
         let capabilities = serde_json::from_str(json).unwrap();
         let process = process::Shape { capabilities, ..process::Shape::default() };

@@ -81,7 +81,7 @@ pub struct Context<'a> {
     /// The container's namespaces.
     pub namespaces: &'a Namespaces,
     /// The id maps of its user namespace.
-    pub mappings: &'a IdMappings,
+    pub id_mappings: &'a IdMappings,
     /// This host.
     pub facts: &'a Facts,
     /// What becomes of the caller's supplementary groups.
@@ -267,6 +267,15 @@ impl Process {
 }
 
 impl Program {
+    /// Adds variables of the runtime's own, which contain no NUL.
+    pub fn add_environment(&mut self, variables: &[String]) {
+        for variable in variables {
+            if let Ok(variable) = CString::new(variable.as_str()) {
+                self.env.push(&variable);
+            }
+        }
+    }
+
     /// Enters `cwd`.
     pub fn cwd_step(&self, create: Create) -> Step<'_> {
         Step::new("process.cwd", Op::WorkingDirectory { path: field(&self.cwd), create })
@@ -296,7 +305,7 @@ mod tests {
     fn checked(json: &str) -> (Process, Vec<String>) {
         let context = Context {
             namespaces: &Namespaces::default(),
-            mappings: &IdMappings::default(),
+            id_mappings: &IdMappings::default(),
             facts: &Facts::default(),
             groups: Groups::Replace,
         };

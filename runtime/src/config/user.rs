@@ -88,10 +88,10 @@ pub struct User {
 pub fn check(shape: &Shape, context: &Context<'_>, problems: &mut Problems) -> User {
     let uid = id(shape.uid.unwrap_or_default(), "process.user.uid", problems);
     let gid = id(shape.gid.unwrap_or_default(), "process.user.gid", problems);
-    if let Some(uid) = uid.filter(|uid| !has_uid(context.mappings, *uid)) {
+    if let Some(uid) = uid.filter(|uid| !has_uid(context.id_mappings, *uid)) {
         problems.invalid("process.user.uid", unmapped("uid", uid));
     }
-    if let Some(gid) = gid.filter(|gid| !has_gid(context.mappings, *gid)) {
+    if let Some(gid) = gid.filter(|gid| !has_gid(context.id_mappings, *gid)) {
         problems.invalid("process.user.gid", unmapped("gid", gid));
     }
     User {
@@ -147,13 +147,13 @@ fn groups(gids: &[Integer], context: &Context<'_>, problems: &mut Problems) -> O
     for (index, gid) in gids.iter().enumerate() {
         let key = format!("{KEY}[{index}]");
         let Some(gid) = id(*gid, &key, problems) else { continue };
-        if !has_gid(context.mappings, gid) {
+        if !has_gid(context.id_mappings, gid) {
             problems.invalid(key, unmapped("gid", gid));
         }
         numbers.extend(gid.to_ne_bytes());
     }
     let kept = context.groups == Groups::Keep;
-    let denied = setgroups(context.mappings, context.facts) == Setgroups::Denied;
+    let denied = setgroups(context.id_mappings, context.facts) == Setgroups::Denied;
     if denied && !kept && !gids.is_empty() {
         problems
             .unsupported(KEY, "a user namespace whose gids are mapped without newgidmap has no setgroups(2)");
@@ -200,7 +200,8 @@ mod tests {
 
     fn checked(json: &str, mappings: &IdMappings, groups: Groups) -> (User, Vec<String>) {
         let facts = Facts { permitted: 0.into(), ..Facts::default() };
-        let context = Context { namespaces: &Namespaces::default(), mappings, facts: &facts, groups };
+        let context =
+            Context { namespaces: &Namespaces::default(), id_mappings: mappings, facts: &facts, groups };
         let mut problems = Problems::default();
         let user = check(&serde_json::from_str(json).unwrap(), &context, &mut problems);
         (user, problems.errors.iter().map(|error| error.to_string().replace("process.user.", "")).collect())
