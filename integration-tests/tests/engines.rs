@@ -1,0 +1,361 @@
+//! Engines: containerd's `ctr`, Podman and Docker start real containers through the runtime.
+//!
+//! Each engine is a daemon or store of the test's own in its directory, and ends with it. dockerd lives in a network
+//! and mount namespace of its own, so its bridge, its packet filter rules and its mounts go when it goes.
+//! The image is busybox and the probe, in the archive format that all three read.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "test code: a failed expectation ends the test with its reason"
+)]
+
+use integration_tests::process::{Ran, Running, wait_until};
+use integration_tests::world::LIMIT;
+use integration_tests::{Outcome, World, bundle, cases, harness, skip};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+fn main() -> ExitCode {
+    harness::main(cases![
+        ctr_runs_a_container,
+        ctr_sees_exit_codes_and_errors,
+        ctr_starts_kills_and_deletes_a_task,
+        podman_runs_a_container,
+        podman_sees_exit_codes_and_errors,
+        podman_starts_stops_and_removes_a_container,
+        docker_runs_a_container,
+        docker_sees_exit_codes_and_errors,
+        docker_publishes_a_port_on_a_bridge,
+        docker_stops_and_removes_a_container,
+    ])
+}
+
+const IMAGE: &str = "docker.io/library/it-busybox:latest";
+
+/// The filter of an engine's default profile needs a runtime that applies filters; this one is tested for the rest.
+const NO_FILTER: [&str; 2] = ["--security-opt", "seccomp=unconfined"];
+
+/// The first of these programs that is installed.
+fn installed(paths: &[&str]) -> Option<String> {
+    paths.iter().find(|path| Path::new(path).is_file()).map(|path| (*path).to_owned())
+}
+
+/// Writes the image as a `docker save` archive and returns its path.
+fn image(world: &World) -> String {
+    let (rootfs, dir) = (world.dir.join("image-rootfs"), world.dir.join("image"));
+    bundle::make_rootfs(&rootfs);
+    fs::create_dir_all(rootfs.join("www")).unwrap();
+    fs::write(rootfs.join("www/index.html"), "served from the inside\n").unwrap();
+    fs::create_dir_all(&dir).unwrap();
+    tar(world, &dir.join("layer.tar"), &rootfs, "--numeric-owner");
+    let digest = sha256(world, &dir.join("layer.tar"));
+    let architecture = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
+    let config = json!({"architecture": architecture, "os": "linux",
+        "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]},
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]}})
+    .to_string();
+    fs::write(dir.join("config.tmp"), &config).unwrap();
+    let name = format!("{}.json", sha256(world, &dir.join("config.tmp")));
+    fs::rename(dir.join("config.tmp"), dir.join(&name)).unwrap();
+    let manifest = json!([{"Config": name, "RepoTags": ["it-busybox:latest"], "Layers": ["layer.tar"]}]);
+    fs::write(dir.join("manifest.json"), manifest.to_string()).unwrap();
+    let archive = world.dir.join("image.tar");
+    tar(world, &archive, &dir, "--numeric-owner");
+    archive.display().to_string()
+}
+
+fn tar(world: &World, archive: &Path, dir: &Path, option: &str) {
+    world.finish(Command::new("tar").arg(option).arg("-C").arg(dir).arg("-cf").arg(archive).arg(".")).ok();
+}
+
+fn sha256(world: &World, path: &Path) -> String {
+    let ran = world.finish(Command::new("sha256sum").arg(path)).ok();
+    ran.out.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// A daemon of the test; ended by its pid, and killed if it does not end.
+struct Daemon {
+    running: Option<Running>,
+    /// A process whose end is the daemon's, where a wrapper stands before it.
+    pid: i32,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let Some(mut running) = self.running.take() else { return };
+        signal(self.pid, "-TERM");
+        if integration_tests::process::wait(&mut running.child, LIMIT).is_none() {
+            eprintln!("the daemon had to be killed");
+        }
+    }
+}
+
+fn signal(pid: i32, signal: &str) {
+    let _ = Command::new("kill").args([signal, &pid.to_string()]).status();
+}
+
+// containerd
+
+/// A containerd of the test's own.
+struct Containerd<'a> {
+    world: &'a World,
+    address: String,
+    _daemon: Daemon,
+}
+
+fn containerd(world: &World) -> Result<Containerd<'_>, harness::Skipped> {
+    let (Some(server), Some(_)) = (installed(&["/usr/bin/containerd"]), installed(&["/usr/bin/ctr"])) else {
+        return skip("containerd is not installed");
+    };
+    let address = world.path("containerd.sock");
+    let config = format!(
+        "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+         [grpc]\naddress = {address:?}\n",
+        world.path("containerd-root"),
+        world.path("containerd-state")
+    );
+    let file = world.file("containerd.toml", &config);
+    let running = world.begin(Command::new(server).args(["--config", &file]));
+    let daemon = Daemon { pid: running.pid(), running: Some(running) };
+    let containerd = Containerd { world, address, _daemon: daemon };
+    wait_until("containerd answers", LIMIT, || containerd.ctr(&["version"]).code == Some(0));
+    containerd.ctr(&["image", "import", &image(world)]).ok();
+    Ok(containerd)
+}
+
+impl Containerd<'_> {
+    fn ctr(&self, words: &[&str]) -> Ran {
+        self.world
+            .finish(Command::new("/usr/bin/ctr").args(["--address", &self.address, "-n", "it"]).args(words))
+    }
+
+    /// `ctr run` through the runtime under test.
+    fn run(&self, options: &[&str], id: &str, program: &[&str]) -> Ran {
+        let (runtime, root) = (self.world.runtime.display().to_string(), self.world.path("state"));
+        let mut words = vec!["run", "--runc-binary", &runtime, "--runc-root", &root];
+        words.extend(options);
+        words.extend([IMAGE, id]);
+        words.extend(program);
+        self.ctr(&words)
+    }
+}
+
+fn ctr_runs_a_container(world: &World) -> Outcome {
+    let containerd = containerd(world)?;
+    let ran = containerd.run(&["--rm"], &world.id(), &["/bin/probe"]).ok();
+    let report = ran.json();
+    assert_eq!(report["pid"], 1);
+    assert_eq!(report["status"]["Seccomp"], "0");
+    let limited =
+        containerd.run(&["--rm", "--memory-limit", "33554432"], &world.id(), &["/bin/echo", "limited"]);
+    assert_eq!(limited.ok().out, "limited\n");
+    Ok(())
+}
+
+fn ctr_sees_exit_codes_and_errors(world: &World) -> Outcome {
+    let containerd = containerd(world)?;
+    let ran = containerd.run(&["--rm"], &world.id(), &["/bin/sh", "-c", "exit 7"]);
+    assert_eq!(ran.code, Some(7), "{ran}");
+    let missing = containerd.run(&["--rm"], &world.id(), &["no-such-program"]).fails();
+    missing.says("no-such-program").says("executable file not found in $PATH");
+    Ok(())
+}
+
+fn ctr_starts_kills_and_deletes_a_task(world: &World) -> Outcome {
+    let containerd = containerd(world)?;
+    let id = world.id();
+    containerd.run(&["--detach"], &id, &["/bin/sleep", "1000"]).ok();
+    let tasks = containerd.ctr(&["task", "ls"]).ok().out;
+    assert!(tasks.lines().any(|line| line.contains(&id) && line.contains("RUNNING")), "{tasks}");
+    containerd.ctr(&["task", "kill", "--signal", "SIGKILL", &id]).ok();
+    let stopped = || containerd.ctr(&["task", "ls"]).out.contains("STOPPED");
+    wait_until("the task has stopped", LIMIT, stopped);
+    containerd.ctr(&["task", "delete", &id]);
+    containerd.ctr(&["container", "delete", &id]).ok();
+    assert!(!containerd.ctr(&["task", "ls"]).ok().out.contains(&id));
+    Ok(())
+}
+
+// Podman
+
+/// A store of the test's own.
+struct Podman<'a> {
+    world: &'a World,
+    program: String,
+}
+
+fn podman(world: &World) -> Result<Podman<'_>, harness::Skipped> {
+    let Some(program) = installed(&["/usr/bin/podman"]) else { return skip("podman is not installed") };
+    let podman = Podman { world, program };
+    podman.call(&["load", "--input", &image(world)]).ok();
+    Ok(podman)
+}
+
+impl Podman<'_> {
+    fn call(&self, words: &[&str]) -> Ran {
+        let mut command = Command::new(&self.program);
+        command
+            .arg("--root")
+            .arg(self.world.path("podman"))
+            .arg("--runroot")
+            .arg(self.world.path("podman-run"));
+        command.arg("--tmpdir").arg(self.world.path("podman-tmp")).arg("--runtime").arg(&self.world.runtime);
+        command.args(["--cgroup-manager", "cgroupfs", "--events-backend", "file", "--storage-driver", "vfs"]);
+        self.world.finish(command.args(words))
+    }
+
+    fn run(&self, options: &[&str], program: &[&str]) -> Ran {
+        // Podman's default is to raise limits, which takes a capability that a virtual machine's root may lack.
+        let mut words = vec!["run", "--network", "none", "--ulimit", "host"];
+        words.extend(NO_FILTER);
+        words.extend(options);
+        words.push("it-busybox:latest");
+        words.extend(program);
+        self.call(&words)
+    }
+}
+
+fn podman_runs_a_container(world: &World) -> Outcome {
+    let podman = podman(world)?;
+    let report: Value = podman.run(&["--rm"], &["/bin/probe"]).ok().json();
+    assert_eq!(report["pid"], 1);
+    let ran = podman
+        .run(&["--rm", "--memory", "32m", "--pids-limit", "50", "--read-only"], &["/bin/echo", "limited"]);
+    assert_eq!(ran.ok().out, "limited\n");
+    Ok(())
+}
+
+/// Podman turns the runtime's error text into 126 and 127.
+fn podman_sees_exit_codes_and_errors(world: &World) -> Outcome {
+    let podman = podman(world)?;
+    assert_eq!(podman.run(&["--rm"], &["/bin/sh", "-c", "exit 7"]).code, Some(7));
+    let missing = podman.run(&["--rm"], &["no-such-program"]);
+    assert_eq!(missing.code, Some(127), "{missing}");
+    let directory = podman.run(&["--rm"], &["/etc"]);
+    assert_eq!(directory.code, Some(126), "{directory}");
+    Ok(())
+}
+
+fn podman_starts_stops_and_removes_a_container(world: &World) -> Outcome {
+    let podman = podman(world)?;
+    let name = format!("it-podman-{}", std::process::id());
+    podman.run(&["--detach", "--name", &name], &["/bin/sleep", "1000"]).ok();
+    let state = podman.call(&["inspect", "--format", "{{.State.Status}}", &name]).ok().out;
+    assert_eq!(state.trim(), "running");
+    podman.call(&["stop", "--time", "1", &name]).ok();
+    let state =
+        podman.call(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", &name]).ok().out;
+    assert_eq!(state.trim(), "exited 137");
+    podman.call(&["rm", &name]).ok();
+    Ok(())
+}
+
+// Docker
+
+/// A dockerd of the test's own, in network and mount namespaces of its own.
+struct Docker<'a> {
+    world: &'a World,
+    client: String,
+    host: String,
+    daemon: Daemon,
+}
+
+fn docker(world: &World) -> Result<Docker<'_>, harness::Skipped> {
+    let client = installed(&["/usr/bin/docker", "/usr/local/bin/docker"]);
+    let (Some(client), Some(server)) = (client, installed(&["/usr/sbin/dockerd", "/usr/bin/dockerd"])) else {
+        return skip("docker is not installed");
+    };
+    let socket = world.path("docker.sock");
+    let inner = format!(
+        "ip link set lo up && exec {server} --host unix://{socket} --data-root {root} --exec-root {exec} --pidfile {pid} \
+         --add-runtime orlop={runtime} --storage-driver vfs --exec-opt native.cgroupdriver=cgroupfs \
+         --group root --bip 172.31.250.1/24",
+        root = world.path("docker"),
+        exec = world.path("x"),
+        pid = world.path("docker.pid"),
+        runtime = world.runtime.display()
+    );
+    let mut command = Command::new("/usr/bin/unshare");
+    command.args(["--net", "--mount", "--propagation", "private", "/bin/sh", "-c", &inner]);
+    let running = world.begin(&mut command);
+    let daemon = Daemon { pid: running.pid(), running: Some(running) };
+    let docker = Docker { world, client, host: format!("unix://{socket}"), daemon };
+    wait_until("dockerd answers", LIMIT, || docker.call(&["version"]).code == Some(0));
+    docker.call(&["load", "--input", &image(world)]).ok();
+    Ok(docker)
+}
+
+impl Docker<'_> {
+    fn call(&self, words: &[&str]) -> Ran {
+        let mut command = Command::new(&self.client);
+        command.env("DOCKER_CONFIG", self.world.path("docker-config"));
+        self.world.finish(command.args(["--host", &self.host]).args(words))
+    }
+
+    fn run(&self, options: &[&str], program: &[&str]) -> Ran {
+        let mut words = vec!["run", "--runtime", "orlop"];
+        words.extend(NO_FILTER);
+        words.extend(options);
+        words.push("it-busybox:latest");
+        words.extend(program);
+        self.call(&words)
+    }
+
+    /// A command in the daemon's network namespace, which stands for the host.
+    fn beside(&self, words: &[&str]) -> Ran {
+        let target = self.daemon.pid.to_string();
+        self.world.finish(Command::new("/usr/bin/nsenter").args(["--target", &target, "--net"]).args(words))
+    }
+}
+
+fn docker_runs_a_container(world: &World) -> Outcome {
+    let docker = docker(world)?;
+    let report: Value = docker.run(&["--rm"], &["/bin/probe"]).ok().json();
+    assert_eq!(report["pid"], 1);
+    let options =
+        ["--rm", "--memory", "32m", "--cpus", "0.5", "--read-only", "--user", "1000", "--tmpfs", "/tmp"];
+    assert_eq!(docker.run(&options, &["/bin/echo", "limited"]).ok().out, "limited\n");
+    Ok(())
+}
+
+/// Docker turns the runtime's error text into 126 and 127.
+fn docker_sees_exit_codes_and_errors(world: &World) -> Outcome {
+    let docker = docker(world)?;
+    assert_eq!(docker.run(&["--rm"], &["/bin/sh", "-c", "exit 7"]).code, Some(7));
+    let missing = docker.run(&["--rm"], &["no-such-program"]);
+    assert_eq!(missing.code, Some(127), "{missing}");
+    missing.says("no-such-program");
+    let directory = docker.run(&["--rm"], &["/etc"]);
+    assert_eq!(directory.code, Some(126), "{directory}");
+    Ok(())
+}
+
+fn docker_publishes_a_port_on_a_bridge(world: &World) -> Outcome {
+    let docker = docker(world)?;
+    let server = ["/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/www"];
+    docker.run(&["--detach", "--name", "it-web", "--publish", "127.0.0.1:8080:80"], &server).ok();
+    let fetch = || docker.beside(&["curl", "--silent", "--max-time", "5", "http://127.0.0.1:8080/"]);
+    wait_until("the page is served", LIMIT, || fetch().out == "served from the inside\n");
+    docker.call(&["rm", "--force", "it-web"]).ok();
+    fetch().fails();
+    Ok(())
+}
+
+fn docker_stops_and_removes_a_container(world: &World) -> Outcome {
+    let docker = docker(world)?;
+    docker.run(&["--detach", "--name", "it-sleep"], &["/bin/sleep", "1000"]).ok();
+    docker.call(&["stop", "--time", "1", "it-sleep"]).ok();
+    let state =
+        docker.call(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "it-sleep"]).ok().out;
+    assert_eq!(state.trim(), "exited 137");
+    docker.call(&["start", "it-sleep"]).ok();
+    docker.call(&["kill", "it-sleep"]).ok();
+    docker.call(&["rm", "it-sleep"]).ok();
+    assert!(!docker.call(&["ps", "--all", "--quiet"]).ok().out.contains(char::is_alphanumeric));
+    Ok(())
+}
