@@ -55,6 +55,11 @@ impl Facts {
         })
     }
 
+    /// The caller's hard limit of a resource (RLIMIT_*); u64::MAX is unlimited. getrlimit(2).
+    pub fn hard_limit(&self, resource: u32) -> u64 {
+        sys::task::getrlimit(resource).map_or(u64::MAX, |limit| limit.1)
+    }
+
     /// Whether AppArmor is built in and not switched off at boot.
     pub fn apparmor(&self) -> bool {
         *self.apparmor.get_or_init(|| begins("/sys/module/apparmor/parameters/enabled", b"Y"))
@@ -96,12 +101,27 @@ impl Facts {
         own.is_ok_and(|own| other.is_ok_and(|other| (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino)))
     }
 
-    /// The device at `path` of the host: S_IFCHR or S_IFBLK, major and minor.
-    pub fn device(&self, path: &CStr) -> Option<(u32, u32, u32)> {
+    /// The file at `path` of the host, links followed as for a mount.
+    pub fn node(&self, path: &CStr) -> Option<Node> {
         let found = rustix::fs::stat(path).ok()?;
-        let kind = found.st_mode & S_IFMT;
-        Some((kind, rustix::fs::major(found.st_rdev), rustix::fs::minor(found.st_rdev)))
+        let numbers = (rustix::fs::major(found.st_rdev), rustix::fs::minor(found.st_rdev));
+        Some(Node {
+            numbers: (found.st_mode & S_IFMT, numbers.0, numbers.1),
+            mode: found.st_mode & 0o7777,
+            owner: (found.st_uid, found.st_gid),
+        })
     }
+}
+
+/// A device of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// S_IFCHR or S_IFBLK, major and minor.
+    pub numbers: (u32, u32, u32),
+    /// The permission bits.
+    pub mode: u32,
+    /// Owner and group.
+    pub owner: (u32, u32),
 }
 
 /// The bits of a mode that hold the type of the file. inode(7).

@@ -9,6 +9,7 @@ use child::{Fd, Op, Words};
 use crate::config::Config;
 use crate::config::hooks::Surroundings;
 use crate::config::limits::Refusal;
+use crate::config::memory_policy::MemoryPolicy;
 use crate::config::mounts::CgroupView;
 use crate::config::namespaces::Kind;
 use crate::stages::Stages;
@@ -27,7 +28,7 @@ pub struct Inputs<'a> {
     pub root_inode: (u64, u64),
     /// How many files the child writes to join its cgroups.
     pub cgroup_files: usize,
-    /// What a mount of type cgroup shows.
+    /// What the mounts of type cgroup become on this host.
     pub cgroup_view: &'a CgroupView,
     /// Whether the parent has work between the namespaces and the mounts: adoption, network devices.
     pub adopt: Adopt,
@@ -225,6 +226,7 @@ fn mount<'a>(inputs: &'a Inputs<'a>, handles: Handles, opens: &mut Opens<'a>, st
         steps.extend(mount.steps(opens, inputs.cgroup_view));
     }
     steps.extend(config.devices.steps(opens));
+    steps.extend(config.mounts.readonly_steps());
     if !joined {
         join_cgroups(inputs, handles, steps);
     }
@@ -277,7 +279,7 @@ fn before_ready<'a>(inputs: &'a Inputs<'a>, process: &'a crate::config::process:
         steps.extend(process.scheduling.io_priority_step());
     }
     steps.extend(config.personality.step());
-    steps.extend(config.memory_policy.step());
+    steps.extend(config.memory_policy.iter().map(MemoryPolicy::step));
     if process.terminal.is_none() {
         steps.push(process.stdio_step());
     }

@@ -74,6 +74,11 @@ pub struct State {
     pub init: Option<Init>,
     /// Its cgroups.
     pub cgroup: cgroups::Record,
+    /// Whether there is a program to start.
+    pub has_process: bool,
+    /// The steps that follow start, for errors.
+    #[serde(default)]
+    pub late: crate::launch::explain::LateSteps,
     /// The hooks that later commands run.
     pub poststart: Vec<Hook>,
     /// The hooks that follow deletion.

@@ -28,8 +28,6 @@ impl<'a> Step<'a> {
 pub enum Open<'a> {
     /// The child's end of the create socket.
     Socket,
-    /// The shared page of the record.
-    Page,
     /// The runtime's own procfs, verified.
     Proc,
     /// The listening start socket.
@@ -49,6 +47,23 @@ pub enum Open<'a> {
     Tree(Tree<'a>),
     /// A file that collects what the hooks inside the container print.
     HookOutput,
+}
+
+impl Open<'_> {
+    /// One line for a person.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Socket => "the create socket".to_owned(),
+            Self::Proc => "the runtime's procfs".to_owned(),
+            Self::Start => "the start socket".to_owned(),
+            Self::Tasks(index) => format!("the file to join cgroup {index}"),
+            Self::Namespace { kind, path, .. } => {
+                format!("the {} namespace {}", child::op::namespace_name(*kind), path.display())
+            }
+            Self::Tree(tree) => format!("a copy of {}", tree.source.to_string_lossy()),
+            Self::HookOutput => "a file for the output of hooks".to_owned(),
+        }
+    }
 }
 
 /// A detached tree: open_tree(2), then mount_setattr(2) with the propagation and the id map.

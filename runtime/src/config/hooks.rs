@@ -191,6 +191,11 @@ impl Hooks {
         self.start_container.iter().map(move |hook| hook.step(around))
     }
 
+    /// Whether the runtime runs any hook before the container is ready.
+    pub fn run_outside_before_start(&self) -> bool {
+        !self.prestart.is_empty() || !self.create_runtime.is_empty()
+    }
+
     /// Whether the new process runs any hook.
     pub fn run_inside(&self) -> bool {
         !self.create_container.is_empty() || !self.start_container.is_empty()

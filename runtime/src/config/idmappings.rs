@@ -195,6 +195,11 @@ impl IdMap {
         &self.lines
     }
 
+    /// Whether it maps one id to `host` and nothing else, which a user may write without help.
+    pub fn is_only(&self, host: u32) -> bool {
+        self.single().is_some_and(|(_, only)| only == host)
+    }
+
     /// Whether it maps nothing, as for a namespace that is joined and not yet asked.
     pub fn is_empty(&self) -> bool {
         self.extents.is_empty()
@@ -307,7 +312,6 @@ mod tests {
             assert_eq!(mappings.host_uid(container), host, "{container}");
             assert_eq!(mappings.host_gid(container), host, "{container}");
         }
-        assert_eq!(mappings.uid.single(), None);
     }
 
     #[test]
@@ -407,7 +411,8 @@ mod tests {
 
     #[test]
     fn a_single_mapping_is_what_an_ordinary_user_may_write() {
-        assert_eq!(IdMap::parse("0 1000 1\n").unwrap().single(), Some((0, 1000)));
-        assert_eq!(IdMap::parse("0 1000 2\n").unwrap().single(), None);
+        assert!(IdMap::parse("0 1000 1\n").unwrap().is_only(1000));
+        assert!(!IdMap::parse("0 1000 1\n").unwrap().is_only(1001));
+        assert!(!IdMap::parse("0 1000 2\n").unwrap().is_only(1000));
     }
 }

@@ -64,6 +64,8 @@ pub struct Limit {
     pub soft: u64,
     /// The hard limit; u64::MAX is unlimited.
     pub hard: u64,
+    /// The hard limit that the caller has.
+    pub callers_hard: u64,
 }
 
 /// What /proc/PID/oom_score_adj gets.
@@ -98,7 +100,7 @@ pub struct Limits {
 pub fn check(process: &process::Shape, facts: &Facts, problems: &mut Problems) -> Limits {
     let mut rlimits: Vec<Limit> = Vec::with_capacity(process.rlimits.len());
     for (index, shape) in process.rlimits.iter().enumerate() {
-        let Some(limit) = limit(index, shape, problems) else { continue };
+        let Some(limit) = limit(index, shape, facts, problems) else { continue };
         match rlimits.iter().find(|other| other.resource == limit.resource) {
             Some(other) => problems.invalid(
                 format!("process.rlimits[{index}].type"),
@@ -110,7 +112,7 @@ pub fn check(process: &process::Shape, facts: &Facts, problems: &mut Problems) -
     Limits { rlimits, oom_score_adj: oom_score_adj(process.oom_score_adj, facts, problems) }
 }
 
-fn limit(index: usize, shape: &Rlimit, problems: &mut Problems) -> Option<Limit> {
+fn limit(index: usize, shape: &Rlimit, facts: &Facts, problems: &mut Problems) -> Option<Limit> {
     let key = |name: &str| format!("process.rlimits[{index}].{name}");
     let resource = RESOURCES.iter().find(|entry| entry.0 == shape.kind).map(|entry| entry.1);
     if resource.is_none() {
@@ -119,7 +121,9 @@ fn limit(index: usize, shape: &Rlimit, problems: &mut Problems) -> Option<Limit>
     }
     let soft = value(shape.soft, key("soft"), problems);
     let hard = value(shape.hard, key("hard"), problems);
-    let limit = Limit { index, resource: resource?, soft: soft?, hard: hard? };
+    let resource = resource?;
+    let callers_hard = facts.hard_limit(resource);
+    let limit = Limit { index, resource, soft: soft?, hard: hard?, callers_hard };
     if limit.soft > limit.hard {
         problems.invalid(key("soft"), format!("{} is above the hard limit {}", limit.soft, limit.hard));
     }
@@ -170,6 +174,15 @@ impl Limits {
     /// setrlimit in the child.
     pub fn rlimit_steps(&self) -> impl Iterator<Item = Step<'_>> {
         self.rlimits.iter().map(|limit| {
+            let op = Op::Rlimit { resource: limit.resource, soft: limit.soft, hard: limit.hard };
+            Step::new(format!("process.rlimits[{}]", limit.index), op)
+        })
+    }
+
+    /// Those whose hard limit is above the caller's, which needs CAP_SYS_RESOURCE on the host: raised before anything is
+    /// given up.
+    pub fn raising_steps(&self) -> impl Iterator<Item = Step<'_>> {
+        self.rlimits.iter().filter(|limit| limit.hard > limit.callers_hard).map(|limit| {
             let op = Op::Rlimit { resource: limit.resource, soft: limit.soft, hard: limit.hard };
             Step::new(format!("process.rlimits[{}]", limit.index), op)
         })

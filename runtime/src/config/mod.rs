@@ -7,15 +7,19 @@
 pub mod annotations;
 pub mod capabilities;
 pub mod cgroup_mount;
+pub mod devices;
+pub mod hidden_paths;
 pub mod hooks;
 pub mod idmappings;
 pub mod intel_rdt;
+pub mod keys;
 pub mod limits;
 pub mod lsm;
 pub mod memory_policy;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
+pub mod net_devices;
 pub mod numbers;
 pub mod paths;
 pub mod personality;
@@ -24,15 +28,18 @@ pub mod process;
 pub mod root;
 pub mod scheduling;
 pub mod suggest;
+pub mod sysctl;
 pub mod terminal;
 pub mod text;
 pub mod user;
 pub mod uts;
+pub mod valid;
 pub mod version;
 
 use serde::Deserialize;
 
 pub use problems::Problems;
+pub use valid::Config;
 
 use crate::json::{Pairs, or_default};
 
@@ -81,6 +88,13 @@ pub struct Linux {
     /// The map of group ids of a new user namespace.
     #[serde(deserialize_with = "or_default")]
     pub gid_mappings: Vec<idmappings::Mapping>,
+    /// The path of the cgroup.
+    pub cgroups_path: Option<String>,
+    /// The limits of the cgroup.
+    #[serde(deserialize_with = "or_default")]
+    pub resources: cgroups::Resources,
+    /// The filter of system calls.
+    pub seccomp: Option<seccomp::Profile>,
     /// The resctrl group.
     pub intel_rdt: Option<intel_rdt::Shape>,
     /// The NUMA memory policy.
@@ -91,4 +105,19 @@ pub struct Linux {
     pub rootfs_propagation: Option<String>,
     /// The SELinux label of the container's file systems.
     pub mount_label: Option<String>,
+    /// Devices beside the default ones.
+    #[serde(deserialize_with = "or_default")]
+    pub devices: Vec<devices::Shape>,
+    /// Interfaces of the host to move into the container.
+    #[serde(deserialize_with = "or_default")]
+    pub net_devices: Pairs<Option<net_devices::Shape>>,
+    /// Kernel parameters.
+    #[serde(deserialize_with = "or_default")]
+    pub sysctl: Pairs<String>,
+    /// Paths that cannot be read.
+    #[serde(deserialize_with = "or_default")]
+    pub masked_paths: Vec<String>,
+    /// Paths that cannot be written.
+    #[serde(deserialize_with = "or_default")]
+    pub readonly_paths: Vec<String>,
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{Error, Kind};
+use crate::{Error, Kind, Result};
 
 /// Violations and warnings, in the order in which they were found.
 #[derive(Debug, Default)]
@@ -14,6 +14,22 @@ pub struct Problems {
 }
 
 impl Problems {
+    /// The warnings, or all errors as one.
+    ///
+    /// # Errors
+    /// The single violation as it is; several in one error of the class of the first.
+    pub fn finish(self) -> Result<Vec<Error>> {
+        match self.errors.as_slice() {
+            [] => Ok(self.warnings),
+            [only] => Err(only.clone()),
+            [first, ..] => {
+                let texts: Vec<String> = self.errors.iter().map(ToString::to_string).collect();
+                let text = format!("{} problems in the configuration: {}", texts.len(), texts.join("; "));
+                Err(Error::new(first.kind(), text))
+            }
+        }
+    }
+
     /// The value at `key` is invalid.
     pub fn invalid(&mut self, key: impl Into<Cow<'static, str>>, what: impl Into<Cow<'static, str>>) {
         self.errors.push(Error::invalid(key, what));

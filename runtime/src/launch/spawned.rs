@@ -117,13 +117,7 @@ impl Spawned {
     /// Why the child ended before it was done.
     pub fn failure(&self, steps: &[Step<'_>]) -> Error {
         if let Some(report) = self.page.failure() {
-            let step = steps.get(report.step as usize);
-            let what = step.map_or_else(|| "set up the container".to_owned(), |step| step.op.to_string());
-            let mut error = Error::kernel(what, report.call().to_owned(), report.errno());
-            if let Some(step) = step.filter(|step| !step.key.is_empty()) {
-                error = error.with_key(step.key.clone().into_owned());
-            }
-            return super::explain::failure(error, &report, step, self.pid);
+            return super::explain::failure(&report, steps.get(report.step as usize));
         }
         let doing = describe(steps, self.page.step());
         match (self.page.phase(), self.kill()) {

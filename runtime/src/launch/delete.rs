@@ -1,0 +1,112 @@
+//! delete: everything that create made goes, and only then does the id become free.
+
+use std::time::{Duration, Instant};
+
+use child::page::Page;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Signal, pidfd_send_signal};
+use rustix::time::Timespec;
+
+use super::process::run_hooks;
+use super::state_json;
+use crate::state::{Directory, Progress, State, Status};
+use crate::{Error, Kind, Result, record};
+
+/// How long processes may take to die and cgroups to become removable.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What may be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// A container that has stopped, or that was created and never started.
+    No,
+    /// Any, after its processes are killed.
+    Yes,
+}
+
+/// Deletes a container whose directory is locked. Returns the failures of poststop hooks, which are only warnings.
+///
+/// # Errors
+/// `WrongState` for a running container without force; `Kernel` and `Timeout` with what could not be removed.
+pub fn delete(directory: &Directory, force: Force) -> Result<Option<Error>> {
+    let (mut record, mut state) = match directory.open_record() {
+        Ok(opened) => opened,
+        // An abandoned claim, or a record that no slot survived: nothing is known but the directory.
+        Err(error) if force == Force::Yes || error.kind() == Kind::NotFound => {
+            directory.remove()?;
+            return if error.kind() == Kind::NotFound && force == Force::No { Err(error) } else { Ok(None) };
+        }
+        Err(error) => return Err(error),
+    };
+    let page = record.page()?;
+    check(&state, page, force)?;
+    end(&state)?;
+    remove_cgroup(&state)?;
+    remove_resctrl(&state)?;
+    let warning = run_poststop(&mut state, &mut record)?;
+    directory.remove()?;
+    Ok(warning)
+}
+
+fn check(state: &State, page: Page, force: Force) -> Result<()> {
+    let status = state.status(page)?;
+    match (status, force) {
+        (_, Force::Yes) | (Status::Stopped | Status::Created | Status::Creating, _) => Ok(()),
+        (status, Force::No) => {
+            let text = format!("cannot delete container {} that is not stopped: {}", state.id, status.name());
+            Err(Error::new(Kind::WrongState, text))
+        }
+    }
+}
+
+/// Kills the first process and waits for its end; with a pid namespace everything else dies with it.
+fn end(state: &State) -> Result<()> {
+    let Some(init) = state.open_init()? else { return Ok(()) };
+    let _ = pidfd_send_signal(&init, Signal::KILL);
+    // A frozen process takes no signal on v1 until it is thawed.
+    let cgroup = state.cgroup.open()?;
+    let _ = cgroup.thaw();
+    let wait = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+    match poll(&mut [PollFd::new(&init, PollFlags::IN)], Some(&wait)) {
+        Ok(0) => {
+            let pid = state.init.map_or(0, |init| init.pid);
+            let text = format!("container {}: process {pid} does not die ({} s after SIGKILL)", state.id, PATIENCE.as_secs());
+            Err(Error::new(Kind::Timeout, text).with_hint("it is in an uninterruptible sleep or frozen by somebody else"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove_cgroup(state: &State) -> Result<()> {
+    if state.cgroup.is_empty() {
+        return Ok(());
+    }
+    let cgroup = state.cgroup.open()?;
+    let deadline = Instant::now() + PATIENCE;
+    cgroup.kill(deadline)?;
+    cgroup.remove(deadline)
+}
+
+fn remove_resctrl(state: &State) -> Result<()> {
+    use sys::error::Context;
+    for path in &state.resctrl {
+        match std::fs::remove_dir(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            other => other.context("rmdir", || format!("remove {}", path.display()))?,
+        }
+    }
+    Ok(())
+}
+
+/// Runs the hooks at most once, whatever interrupts them: the record says first that they are about to run.
+fn run_poststop(state: &mut State, record: &mut record::File) -> Result<Option<Error>> {
+    if state.progress == Progress::Deleting {
+        return Ok(None);
+    }
+    state.progress = Progress::Deleting;
+    record.write(state)?;
+    let text = state_json::for_hook(state, Status::Stopped, 0);
+    // The specification makes a failed poststop hook a warning, and the hooks after it still run.
+    let failures = state.poststop.iter().filter_map(|hook| run_hooks([hook], &text, PATIENCE).err());
+    Ok(failures.reduce(Error::and_also))
+}

@@ -1,0 +1,427 @@
+//! create, start and delete: straight code in the parent, with guards that undo.
+//!
+//! [`create`] reads top to bottom as the drawing in the architecture page: check, claim, record, cgroup, clone, talk,
+//! record. What is undone on failure is in [`undo`]; what the child does is in the plan.
+
+pub mod console;
+pub mod copy_up;
+pub mod delete;
+pub mod explain;
+pub mod image;
+pub mod open;
+pub mod process;
+pub mod spawned;
+pub mod start;
+pub mod state_json;
+pub mod talk;
+pub mod undo;
+pub mod userns;
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use child::message::Kind as Said;
+use child::op::{Listener, Op};
+use child::{Fd, Header, Words};
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use sys::clone::Spawn;
+use sys::error::Context;
+
+use crate::bundle::Bundle;
+use crate::config::namespaces::Kind as Namespace;
+use crate::config::{Config, Problems};
+use crate::facts::Facts;
+use crate::id::ContainerId;
+use crate::plan::{self, Adopt, Filter, Inputs, Order, Plan, RootChange};
+use crate::record;
+use crate::stages::{Born, Conditions, Privilege, Stages, stages};
+use crate::state::{Directory, Init, Progress, Root, State, Status};
+use crate::step::Step;
+use crate::{Error, Kind, Result, procfs};
+use open::{Inherited, Ready};
+use spawned::{Deadline, Spawned};
+use undo::Undo;
+
+/// How a container is made, beyond what its configuration says.
+#[derive(Debug)]
+pub struct Options {
+    /// What becomes descriptor 0, 1, 2 and so on of the program. With a terminal the first three only serve the set-up.
+    pub descriptors: Vec<OwnedFd>,
+    /// The socket that gets the master of the terminal.
+    pub console_socket: Option<PathBuf>,
+    /// The socket that gets a pidfd of the first process.
+    pub pidfd_socket: Option<PathBuf>,
+    /// The file that gets the pid.
+    pub pid_file: Option<PathBuf>,
+    /// How the root is entered.
+    pub root_change: RootChange,
+    /// Whether the program gets a session keyring of its own.
+    pub keyring: Keyring,
+    /// Who makes the cgroups.
+    pub driver: cgroups::Driver,
+    /// How long each phase may take.
+    pub timeout: Duration,
+    /// Variables that are added to the program's environment: NAME=value.
+    pub environment: Vec<String>,
+}
+
+/// Whose session keyring the program has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyring {
+    /// A new one.
+    New,
+    /// The caller's: `--no-new-keyring`.
+    Caller,
+}
+
+/// A container that was just created.
+#[derive(Debug)]
+pub struct Created {
+    /// Its first process.
+    pub spawned: Spawned,
+    /// Its state directory, locked.
+    pub directory: Directory,
+    /// Its record.
+    pub record: record::File,
+    /// What the record says.
+    pub state: State,
+    /// The master of its terminal, unless a socket got it.
+    pub console: Option<OwnedFd>,
+    /// What the configuration asks for and the specification lets pass.
+    pub warnings: Vec<Error>,
+}
+
+/// Everything that is known before the first side effect.
+struct Prepared<'a> {
+    options: &'a Options,
+    bundle: &'a Bundle,
+    config: Config,
+    facts: Facts,
+    layout: cgroups::Layout,
+    filter: Option<Filter>,
+    id: &'a ContainerId,
+}
+
+/// Makes a container up to the point where its program could start. On failure nothing is left.
+///
+/// # Errors
+/// `InvalidConfig` and `Unsupported` before anything is touched; `AlreadyExists`; `Kernel`, `Hook` and `Timeout` after
+/// everything was undone.
+pub fn create(root: &Root, id: &ContainerId, bundle: &Bundle, options: &Options) -> Result<Created> {
+    let facts = Facts::default();
+    let mut problems = Problems::default();
+    let spec = bundle.config()?;
+    let config = Config::check(&spec, bundle.path(), &facts, &mut problems);
+    let filter = filter(&spec, &config, &mut problems);
+    let layout = cgroups::Layout::detect()?;
+    let mut prepared = Prepared { options, bundle, config, facts, layout, filter, id };
+    problems.errors.extend(cgroups::validate(&prepared.request(), &prepared.layout));
+    prepared.check_terminal(&mut problems);
+    let warnings = problems.finish()?;
+    prepared.config.add_environment(&options.environment);
+    let directory = root.claim(id)?;
+    let mut undo = Undo::new(&directory);
+    let made = prepared.make(&spec, &directory, &mut undo);
+    match made {
+        Ok((spawned, record, state, console)) => Ok(Created { spawned, directory, record, state, console, warnings }),
+        Err(error) => Err(undo.undo(error)),
+    }
+}
+
+/// Compiles `linux.seccomp`.
+pub(crate) fn filter(spec: &crate::config::Spec, config: &Config, problems: &mut Problems) -> Option<Filter> {
+    let profile = spec.linux.as_ref()?.seccomp.as_ref().filter(|profile| !profile.is_unset())?;
+    let compiled = match seccomp::compile(profile, native_arch(), &seccomp::Support::default()) {
+        Ok(compiled) => compiled,
+        Err(violations) => {
+            violations.into_iter().for_each(|violation| problems.invalid(violation.key, violation.what));
+            return None;
+        }
+    };
+    let capabilities = config.process.as_ref().map(|process| process.capabilities.sets().effective);
+    let no_new_privileges = config.process.as_ref().is_some_and(|process| {
+        process.capabilities.no_new_privileges() == child::op::NoNewPrivs::Set
+    });
+    const CAP_SYS_ADMIN: u64 = 1 << 21;
+    let late = no_new_privileges || capabilities.is_some_and(|set| set & CAP_SYS_ADMIN != 0);
+    let order = if late { Order::Late } else { Order::Early };
+    let listener = if compiled.listener.is_some() { Listener::Announce } else { Listener::None };
+    if listener == Listener::Announce {
+        problems.unsupported("linux.seccomp.listenerPath", "handing a listener to an agent is not built yet");
+    }
+    Some(Filter { program: compiled.bytes(), flags: compiled.flags, listener, order })
+}
+
+fn native_arch() -> seccomp::Arch {
+    seccomp::Arch::native().unwrap_or(seccomp::Arch::X86_64)
+}
+
+type Made = (Spawned, record::File, State, Option<OwnedFd>);
+
+impl Prepared<'_> {
+    fn request(&self) -> cgroups::Request<'_> {
+        cgroups::Request {
+            id: self.id.as_str(),
+            cgroups_path: self.config.cgroups_path.as_deref(),
+            resources: &self.config.resources,
+            driver: self.options.driver,
+            rootless: self.facts.euid() != 0 || self.facts.in_user_namespace(),
+            owner: None,
+            leaf: None,
+            properties: &[],
+        }
+    }
+
+    fn check_terminal(&self, problems: &mut Problems) {
+        let terminal = self.config.process.as_ref().is_some_and(|process| process.terminal.is_some());
+        if self.options.console_socket.is_some() && !terminal {
+            problems.errors.push(
+                Error::new(Kind::InvalidConfig, "cannot use console socket if orlop will not detach or allocate tty")
+                    .with_key("--console-socket"),
+            );
+        }
+    }
+
+    fn make(&self, spec: &crate::config::Spec, directory: &Directory, undo: &mut Undo<'_>) -> Result<Made> {
+        let request = self.request();
+        let mut state = self.first_state(spec, cgroups::plan(&request, &self.layout)?)?;
+        let mut record = record::File::create(directory.fd(), &state)?;
+        undo.poststop = state.poststop.clone();
+        let cgroup = cgroups::prepare(&request, &self.layout)?;
+        state.cgroup = cgroup.record();
+        undo.cgroup = Some(state.cgroup.clone());
+        let (stages, root_inode) = (self.stages(), self.root_inode()?);
+        let states = [Status::Creating, Status::Created].map(|status| state_json::around_pid(&state, status));
+        let view = self.config.mounts.cgroup_view(&view(&state.cgroup));
+        let procs = cgroup_procs(&cgroup, &stages)?;
+        let keyring = self.keyring();
+        let inputs = Inputs {
+            config: &self.config,
+            stages: &stages,
+            descriptors: self.options.descriptors.len(),
+            root_inode,
+            cgroup_files: cgroup.tasks().len() + usize::from(procs.is_some()),
+            cgroup_view: &view,
+            adopt: self.adopt(),
+            root_change: self.options.root_change,
+            keyring: keyring.as_deref(),
+            filter: self.filter.as_ref(),
+            states: states.each_ref().map(|(head, tail)| (head.as_slice(), tail.as_slice())),
+            hook_timeout_ms: u32::try_from(self.options.timeout.as_millis()).unwrap_or(u32::MAX),
+        };
+        let plan = plan::create(&inputs);
+        let spawned = self.spawn(&plan, &stages, (&cgroup, procs.as_ref()), directory, &record)?;
+        undo.init = spawned.pidfd.try_clone().ok();
+        state.init = Some(Init::of(spawned.pid, &spawned.pidfd)?);
+        record.write(&state)?;
+        let mut talk = talk::Talk::new(self, &plan, &cgroup, spawned);
+        let console = talk.until_ready(&mut state, &mut record, undo)?;
+        state.late = explain::LateSteps::of(&plan.steps);
+        state.progress = Progress::Created;
+        record.write(&state)?;
+        self.announce(&talk.spawned)?;
+        Ok((talk.spawned, record, state, console))
+    }
+
+    fn first_state(&self, spec: &crate::config::Spec, cgroup: cgroups::Record) -> Result<State> {
+        Ok(State {
+            oci_version: spec.oci_version.clone().unwrap_or_default(),
+            id: self.id.as_str().to_owned(),
+            bundle: self.bundle.path().to_owned(),
+            rootfs: PathBuf::from(self.config.root.path.to_string_lossy().into_owned()),
+            created: crate::time::now(),
+            owner: self.facts.euid(),
+            annotations: spec.annotations.0.clone(),
+            progress: Progress::Creating,
+            boot_id: procfs::boot_id()?,
+            init: None,
+            cgroup,
+            has_process: self.config.process.is_some(),
+            late: explain::LateSteps::default(),
+            poststart: self.config.hooks.poststart.clone(),
+            poststop: self.config.hooks.poststop.clone(),
+            resctrl: Vec::new(),
+        })
+    }
+
+    fn stages(&self) -> Stages {
+        let born = if self.layout.is_pure_v2() && self.options.driver == cgroups::Driver::Cgroupfs { Born::InCgroup } else { Born::Outside };
+        let privilege = if self.facts.euid() == 0 { Privilege::Host } else { Privilege::Rootless };
+        let conditions = Conditions { born_in_cgroup: born, privilege };
+        stages(&self.config.namespaces, self.config.namespaces.time_offsets.is_some(), conditions)
+    }
+
+    fn root_inode(&self) -> Result<(u64, u64)> {
+        let path = self.config.root.path.as_c_str();
+        let what = || format!("open {}", path.to_string_lossy());
+        let flags = AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+        let seen = statx(CWD, path, flags, StatxFlags::INO | StatxFlags::TYPE)
+            .context("statx", what)
+            .map_err(|error| error.with_key("root.path"))?;
+        if rustix::fs::FileType::from_raw_mode(seen.stx_mode.into()) != rustix::fs::FileType::Directory {
+            return Err(Error::invalid("root.path", format!("{} is not a directory", path.to_string_lossy())));
+        }
+        Ok((rustix::fs::makedev(seen.stx_dev_major, seen.stx_dev_minor), seen.stx_ino))
+    }
+
+    fn adopt(&self) -> Adopt {
+        if self.options.driver == cgroups::Driver::Systemd { Adopt::Await } else { Adopt::Nothing }
+    }
+
+    fn keyring(&self) -> Option<CString> {
+        (self.options.keyring == Keyring::New).then(|| CString::new(format!("_ses.{}", self.id)).unwrap_or_default())
+    }
+
+    /// Opens what the plan names, seals the image and clones.
+    fn spawn(
+        &self,
+        plan: &Plan<'_>,
+        stages: &Stages,
+        (cgroup, procs): (&cgroups::Prepared, Option<&OwnedFd>),
+        directory: &Directory,
+        record: &record::File,
+    ) -> Result<Spawned> {
+        let what = || "make the create socket".to_owned();
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).context("socketpair", what)?;
+        let (proc, start) = (procfs::open()?, start::listen(directory)?);
+        let hook_output = if self.config.hooks.run_inside() { Some(open::hook_output()?) } else { None };
+        let user = self.joined_user_namespace()?;
+        let mut tasks = cgroup.tasks();
+        tasks.extend(procs.map(AsFd::as_fd));
+        let ready = Ready {
+            socket: theirs.as_fd(),
+            proc: proc.as_fd(),
+            start: Some(start.as_fd()),
+            tasks,
+            program: self.options.descriptors.iter().map(AsFd::as_fd).collect(),
+            hook_output: hook_output.as_ref().map(AsFd::as_fd),
+            user_namespace: user.as_ref().map(AsFd::as_fd),
+        };
+        let mut inherited = Inherited::gather(&plan.opens, &ready)?;
+        let header = (inherited.add_anywhere(theirs.as_fd())?, inherited.add_anywhere(record.descriptor().as_fd())?);
+        let bytes = encode(&plan.steps, &inherited.place(), header)?;
+        let image = image::with_plan(&bytes)?;
+        let born = if procs.is_none() { cgroup.unified_group() } else { None };
+        self.clone_image(&image, &inherited, stages, (ours, theirs), born, record)
+    }
+
+    fn joined_user_namespace(&self) -> Result<Option<OwnedFd>> {
+        let Some(path) = self.config.namespaces.path(Namespace::User) else { return Ok(None) };
+        let what = || format!("open {}", path.display());
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+        rustix::fs::openat(CWD, path, flags, rustix::fs::Mode::empty()).context("openat", what).map(Some)
+    }
+
+    fn clone_image(
+        &self,
+        image: &image::Image,
+        inherited: &Inherited,
+        stages: &Stages,
+        (ours, theirs): (OwnedFd, OwnedFd),
+        born: Option<BorrowedFd<'_>>,
+        record: &record::File,
+    ) -> Result<Spawned> {
+        let copy = image_number(image, inherited)?;
+        let number = copy.as_raw_fd();
+        let texts = [number.to_string(), image.offset.to_string(), image.len.to_string()].map(|text| CString::new(text).unwrap_or_default());
+        let mut inherit = inherited.numbers();
+        inherit.push(number);
+        let new_user = stages.first & Namespace::User as u32 != 0;
+        let page = record.page()?;
+        let spawn = Spawn {
+            flags: stages.first.into(),
+            cgroup: born,
+            image: copy.as_fd(),
+            args: [c"orlop-init", &texts[0], &texts[1], &texts[2]],
+            inherit: &inherit,
+            maps: new_user.then(|| theirs.as_fd()),
+        };
+        let process = spawn.start().map_err(|errno| {
+            if new_user { userns::explain_clone(errno) } else { Error::kernel("make the container's first process", "clone3", errno) }
+        })?;
+        let deadline = Deadline::new("create", self.options.timeout);
+        Ok(Spawned { pid: process.pid, pidfd: process.pidfd, socket: ours, page, deadline })
+    }
+
+    /// Tells the caller's files and sockets about the new process.
+    fn announce(&self, spawned: &Spawned) -> Result<()> {
+        if let Some(path) = &self.options.pidfd_socket {
+            console::send(path, spawned.pidfd.as_fd(), b"pidfd", "--pidfd-socket")?;
+        }
+        match &self.options.pid_file {
+            Some(path) => crate::pid_file::write(path, spawned.pid),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The image's descriptor above those that the child places.
+fn image_number(image: &image::Image, inherited: &Inherited) -> Result<OwnedFd> {
+    let above = i32::try_from(inherited.numbers().len()).unwrap_or(i32::MAX);
+    rustix::io::fcntl_dupfd_cloexec(&image.file, above).context("fcntl(F_DUPFD_CLOEXEC)", || "copy a descriptor".to_owned())
+}
+
+/// On v2 a process that is not born in its group joins it like a v1 group, by writing `0`.
+fn cgroup_procs(cgroup: &cgroups::Prepared, stages: &Stages) -> Result<Option<OwnedFd>> {
+    let Some(group) = cgroup.unified_group().filter(|_| stages.second.is_some()) else { return Ok(None) };
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::openat(group, "cgroup.procs", flags, rustix::fs::Mode::empty())
+        .context("openat", || "open cgroup.procs".to_owned())
+        .map(Some)
+}
+
+/// The header and the steps as the child reads them; the first step gets the places of the descriptors.
+fn encode(steps: &[Step<'_>], place: &[u8], (socket, page): (i32, i32)) -> Result<Vec<u8>> {
+    let broken = |error: postcard::Error| Error::new(Kind::Internal, format!("encode the plan: {error}"));
+    let header = Header { steps: u32::try_from(steps.len()).unwrap_or(u32::MAX), socket: Fd(socket), page: Fd(page) };
+    let mut bytes = postcard::to_stdvec(&header).map_err(broken)?;
+    for step in steps {
+        let op = match step.op {
+            Op::Descriptors { keep, socket, proc, .. } => Op::Descriptors { place: Words::new(place), keep, socket, proc },
+            other => other,
+        };
+        bytes.extend(postcard::to_stdvec(&op).map_err(broken)?);
+    }
+    Ok(bytes)
+}
+
+/// The cgroups of a container as its mounts of type cgroup show them.
+pub(crate) fn view(record: &cgroups::Record) -> crate::config::cgroup_mount::HostCgroups {
+    use crate::config::cgroup_mount::{Hierarchy, HostCgroups};
+    let c_string = |text: String| CString::new(text).unwrap_or_default();
+    match record.mounts() {
+        cgroups::Mounts::Unified { .. } => HostCgroups::V2 { mount_point: c"/sys/fs/cgroup".to_owned() },
+        cgroups::Mounts::Hierarchies { mounts, .. } => {
+            let (unified, hierarchies): (Vec<_>, Vec<_>) = mounts
+                .into_iter()
+                .map(|mount| (mount.version, Hierarchy { name: mount.name, data: mount.options, group: c_string(mount.source) }))
+                .partition(|(version, _)| *version == cgroups::Version::V2);
+            HostCgroups::V1 {
+                hierarchies: hierarchies.into_iter().map(|entry| entry.1).collect(),
+                unified: unified.into_iter().map(|entry| entry.1).next(),
+            }
+        }
+    }
+}
+
+/// Lets a created container's program start at once, over the create socket: `run` does that.
+///
+/// # Errors
+/// As [`start::start`].
+pub fn start_created(created: &mut Created, timeout: Duration) -> Result<()> {
+    created.spawned.deadline = Deadline::new("start", timeout);
+    created.spawned.send(Said::Start)?;
+    let Created { spawned, state, .. } = created;
+    start::await_program(&spawned.socket, spawned.page, &spawned.deadline, state)
+}
+
+/// Lets a created container wait on its start socket and lets go of it.
+///
+/// # Errors
+/// `Kernel`.
+pub fn leave(created: &Created) -> Result<()> {
+    created.spawned.send(Said::Go)
+}

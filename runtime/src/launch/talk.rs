@@ -1,0 +1,136 @@
+//! The parent's side of the conversation while the child sets itself up; `child/src/message.rs` draws it.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use child::Op;
+use child::message::Kind as Said;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::write;
+use rustix::process::Pid;
+use sys::error::Context;
+use sys::task;
+
+use super::process::run_hooks;
+use super::spawned::Spawned;
+use super::undo::Undo;
+use super::userns::{Writer, write_maps};
+use super::{Prepared, console, copy_up, state_json};
+use crate::config::namespaces::Kind as Namespace;
+use crate::plan::Plan;
+use crate::state::{Init, State, Status};
+use crate::step::Step;
+use crate::{Error, Kind, Result, procfs, record};
+
+/// Who talks about what.
+pub(super) struct Talk<'a> {
+    prepared: &'a Prepared<'a>,
+    plan: &'a Plan<'a>,
+    cgroup: &'a cgroups::Prepared,
+    pub(super) spawned: Spawned,
+    console: Option<OwnedFd>,
+    copy_from: Option<OwnedFd>,
+}
+
+impl<'a> Talk<'a> {
+    pub(super) fn new(prepared: &'a Prepared<'a>, plan: &'a Plan<'a>, cgroup: &'a cgroups::Prepared, spawned: Spawned) -> Self {
+        Self { prepared, plan, cgroup, spawned, console: None, copy_from: None }
+    }
+
+    /// Answers the child until it is ready; returns the terminal's master unless a socket got it.
+    pub(super) fn until_ready(&mut self, state: &mut State, record: &mut record::File, undo: &mut Undo<'_>) -> Result<Option<OwnedFd>> {
+        if self.prepared.stages().first & Namespace::User as u32 != 0 {
+            self.maps()?;
+            self.spawned.send(Said::Go)?;
+        }
+        loop {
+            let Some((message, fd)) = self.spawned.receive(&self.plan.steps)? else {
+                return Err(self.spawned.failure(&self.plan.steps));
+            };
+            match message.kind {
+                Said::Ready => return Ok(self.console.take()),
+                Said::Failed => return Err(self.spawned.failure(&self.plan.steps)),
+                Said::Cloned => self.cloned(message.value, state, record, undo)?,
+                Said::NeedMaps => self.maps()?,
+                Said::NeedAdopt => self.adopt()?,
+                Said::NeedHooks => self.hooks(state, undo)?,
+                Said::CopyFrom => self.copy_from = fd,
+                Said::CopyTo => self.copy(fd)?,
+                Said::Console => self.take_console(fd)?,
+                Said::Go | Said::Start | Said::Listener => return Err(Error::new(Kind::Internal, "the new process broke the protocol")),
+            }
+            if !matches!(message.kind, Said::CopyFrom | Said::Console) {
+                self.spawned.send(Said::Go)?;
+            }
+        }
+    }
+
+    fn cloned(&mut self, pid: u32, state: &mut State, record: &mut record::File, undo: &mut Undo<'_>) -> Result<()> {
+        self.spawned.become_last(pid)?;
+        undo.init = self.spawned.pidfd.try_clone().ok();
+        state.init = Some(Init::of(self.spawned.pid, &self.spawned.pidfd)?);
+        record.write(state)
+    }
+
+    /// Id maps, and what a process in a new user namespace can no longer do for itself.
+    fn maps(&self) -> Result<()> {
+        let privileged = self.prepared.facts.euid() == 0 && !self.prepared.facts.in_user_namespace();
+        let writer = if privileged { Writer::Privileged } else { Writer::Ordinary };
+        write_maps(self.spawned.pid, &self.prepared.config.id_mappings, writer)?;
+        self.plan.by_parent.iter().try_for_each(|step| self.on_child(step))
+    }
+
+    fn on_child(&self, step: &Step<'_>) -> Result<()> {
+        let pid = self.spawned.pid;
+        let done = match step.op {
+            Op::Rlimit { resource, soft, hard } => task::prlimit(pid, resource, soft, hard).context("prlimit", || step.op.to_string()),
+            Op::Scheduler { attributes } => task::sched_setattr(pid, sched_attr(attributes)).context("sched_setattr", || step.op.to_string()),
+            Op::IoPriority { value } => task::ioprio_set(pid, value).context("ioprio_set", || step.op.to_string()),
+            Op::OomScoreAdj { value } => oom_score_adj(pid, value.0),
+            _ => Err(Error::new(Kind::Internal, format!("the parent cannot {}", step.op))),
+        };
+        done.map_err(|error| error.with_key(step.key.clone().into_owned()))
+    }
+
+    fn adopt(&self) -> Result<()> {
+        let pid = Pid::from_raw(self.spawned.pid).ok_or_else(|| Error::new(Kind::Internal, "the new process has no pid"))?;
+        self.cgroup.adopt(pid)
+    }
+
+    fn hooks(&self, state: &State, undo: &mut Undo<'_>) -> Result<()> {
+        let hooks = &self.prepared.config.hooks;
+        let text = state_json::for_hook(state, Status::Creating, self.spawned.pid);
+        undo.hooks_ran = Some(state_json::for_hook(state, Status::Stopped, self.spawned.pid));
+        run_hooks(hooks.prestart.iter().chain(&hooks.create_runtime), &text, self.prepared.options.timeout)
+    }
+
+    fn copy(&mut self, to: Option<OwnedFd>) -> Result<()> {
+        match (self.copy_from.take(), to) {
+            (Some(from), Some(to)) => copy_up::copy(&from, &to, &self.spawned.deadline),
+            _ => Err(Error::new(Kind::Internal, "a copy without directories")),
+        }
+    }
+
+    fn take_console(&mut self, master: Option<OwnedFd>) -> Result<()> {
+        let master = master.ok_or_else(|| Error::new(Kind::Internal, "a terminal without a master"))?;
+        match &self.prepared.options.console_socket {
+            Some(path) => console::send(path, master.as_fd(), b"/dev/pts/ptmx", "--console-socket"),
+            None => {
+                self.console = Some(master);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn sched_attr(attributes: child::op::Scheduler) -> task::SchedAttr {
+    let child::op::Scheduler { policy, flags, nice, priority, runtime, deadline, period } = attributes;
+    task::SchedAttr { policy, flags, nice, priority, runtime, deadline, period, ..task::SchedAttr::default() }
+}
+
+fn oom_score_adj(pid: i32, value: &CStr) -> Result<()> {
+    let what = || format!("write {} to /proc/{pid}/oom_score_adj", value.to_string_lossy());
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = openat(procfs::open()?, format!("{pid}/oom_score_adj"), flags, Mode::empty()).context("openat", what)?;
+    write(file, value.to_bytes()).context("write", what).map(drop)
+}

@@ -1,0 +1,72 @@
+//! What was made so far, and its undoing in reverse order.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, pidfd_send_signal};
+
+use super::process::run_hooks;
+use super::spawned::reap;
+use crate::config::hooks::Hook;
+use crate::state::Directory;
+use crate::{Error, Result};
+
+/// How long the undoing of a cgroup may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Everything that a failed create must take back.
+#[derive(Debug)]
+pub struct Undo<'a> {
+    directory: &'a Directory,
+    /// The first process.
+    pub init: Option<OwnedFd>,
+    /// The cgroups, once they exist.
+    pub cgroup: Option<cgroups::Record>,
+    /// The hooks that follow a container's end, and the state that they are given; they run only if hooks ran before.
+    pub poststop: Vec<Hook>,
+    /// The state for the poststop hooks, set once the first hook has run.
+    pub hooks_ran: Option<String>,
+    /// Directories of resctrl.
+    pub resctrl: Vec<std::path::PathBuf>,
+}
+
+impl<'a> Undo<'a> {
+    /// Nothing but the claimed directory.
+    pub fn new(directory: &'a Directory) -> Self {
+        Self { directory, init: None, cgroup: None, poststop: Vec::new(), hooks_ran: None, resctrl: Vec::new() }
+    }
+
+    /// Takes everything back. What cannot be is added to `cause`.
+    pub fn undo(self, cause: Error) -> Error {
+        let steps = [self.end_init(), self.remove_cgroup(), self.remove_resctrl(), self.run_poststop(), self.directory.remove()];
+        steps.into_iter().filter_map(Result::err).fold(cause, Error::and_also)
+    }
+
+    fn end_init(&self) -> Result<()> {
+        let Some(init) = &self.init else { return Ok(()) };
+        let _ = pidfd_send_signal(init, Signal::KILL);
+        reap(init).map(drop)
+    }
+
+    fn remove_cgroup(&self) -> Result<()> {
+        let Some(record) = &self.cgroup else { return Ok(()) };
+        let cgroup = record.open()?;
+        let deadline = Instant::now() + PATIENCE;
+        cgroup.kill(deadline)?;
+        cgroup.remove(deadline)
+    }
+
+    fn remove_resctrl(&self) -> Result<()> {
+        use sys::error::Context;
+        self.resctrl
+            .iter()
+            .try_for_each(|path| std::fs::remove_dir(path).context("rmdir", || format!("remove {}", path.display())))
+    }
+
+    fn run_poststop(&self) -> Result<()> {
+        match &self.hooks_ran {
+            Some(state) => run_hooks(&self.poststop, state, PATIENCE),
+            None => Ok(()),
+        }
+    }
+}
