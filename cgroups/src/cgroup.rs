@@ -10,6 +10,7 @@ use crate::directory::Directory;
 use crate::join::Join;
 use crate::record::{Mounts, Place, Record};
 use crate::resources::Resources;
+use crate::stats::{Meter, Stats};
 use crate::{freeze, kill, path, processes, remove, update};
 
 /// The groups of one container. A group is opened when an operation needs it.
@@ -160,6 +161,16 @@ impl Cgroup {
     /// What a `cgroup` mount inside the container must contain.
     pub fn mounts(&self) -> Mounts {
         self.record.mounts()
+    }
+
+    /// Opens the statistics files, to be read as often as needed.
+    pub fn meter(&self) -> Result<Meter> {
+        Meter::new(self)
+    }
+
+    /// What the container used so far.
+    pub fn stats(&self) -> Result<Stats> {
+        self.meter()?.read()
     }
 
     /// How many processes of the container the kernel killed because its memory limit was reached; `None` where memory is

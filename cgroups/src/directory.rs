@@ -110,6 +110,17 @@ impl Directory {
 
     /// The names of the groups directly beneath this one.
     pub(crate) fn children(&self) -> Result<Vec<String>> {
+        let mut names = self.entries(FileType::Directory)?;
+        names.retain(|name| name != "." && name != "..");
+        Ok(names)
+    }
+
+    /// The names of the files of this group.
+    pub(crate) fn files(&self) -> Result<Vec<String>> {
+        self.entries(FileType::RegularFile)
+    }
+
+    fn entries(&self, kind: FileType) -> Result<Vec<String>> {
         let what = || format!("list {}", self.path);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = self.open_beneath(".", flags).context("openat2", what)?;
@@ -118,9 +129,8 @@ impl Directory {
         let mut names = Vec::new();
         while let Some(entry) = entries.next() {
             let entry = entry.context("getdents64", what)?;
-            let name = entry.file_name().to_string_lossy();
-            if entry.file_type() == FileType::Directory && name != "." && name != ".." {
-                names.push(name.into_owned());
+            if entry.file_type() == kind {
+                names.push(entry.file_name().to_string_lossy().into_owned());
             }
         }
         Ok(names)

@@ -8,10 +8,10 @@ use crate::directory::Directory;
 use crate::join::Join;
 use crate::layout::{Hierarchy, Layout};
 use crate::record::{Place, Record};
-use crate::request::Request;
+use crate::request::{Owner, Request};
 use crate::resources::devices::Policy;
 use crate::resources::{self, Write};
-use crate::{device_program, freeze, processes, v1, v2};
+use crate::{delegate, device_program, freeze, processes, v1, v2};
 
 const PATH_KEY: &str = "linux.cgroupsPath";
 
@@ -204,21 +204,33 @@ impl<'a> Groups<'a> {
         Err(error.unwrap_or_else(|| write.no_controller()).with_key(write.key.clone()))
     }
 
+    /// Gives the groups to the container's root where the request says so.
+    pub(crate) fn delegate(&self, owner: Option<Owner>) -> Result<()> {
+        let Some(owner) = owner else { return Ok(()) };
+        for group in &self.made {
+            delegate::delegate(&group.directory, group.place.version, &group.place.names, owner)?;
+        }
+        Ok(())
+    }
+
     /// Where the groups are, for the record.
     pub(crate) fn places(&self) -> Vec<Place> {
         self.made.iter().map(|group| group.place.clone()).collect()
     }
 
     /// Opens what a child needs to join the groups, after making the `leaf` beneath the version 2 group.
-    pub(crate) fn join(&self, leaf: Option<&str>, made: &mut Made<'a>) -> Result<Join> {
+    pub(crate) fn join(&self, request: &Request<'_>, made: &mut Made<'a>) -> Result<Join> {
         let mut join = Join::default();
         for group in &self.made {
             join.add(group.place.version, &group.directory)?;
         }
         let unified = self.made.iter().find(|group| group.place.version == Version::V2);
-        if let (Some(leaf), Some(group)) = (leaf, unified) {
+        if let (Some(leaf), Some(group)) = (request.leaf, unified) {
             let names = format!("{}/{leaf}", group.names);
             let (directory, _) = made.child(group.hierarchy, &group.directory, leaf, &names)?;
+            if let Some(owner) = request.owner {
+                delegate::delegate(&directory, Version::V2, "", owner)?;
+            }
             join.add_leaf(&directory)?;
         }
         Ok(join)

@@ -9,6 +9,7 @@
 
 mod cgroup;
 mod controller;
+mod delegate;
 mod device_program;
 mod directory;
 mod freeze;
@@ -23,6 +24,7 @@ mod record;
 mod remove;
 mod request;
 pub mod resources;
+pub mod stats;
 mod update;
 mod v1;
 mod v2;
@@ -35,3 +37,4 @@ pub use prepare::{Prepared, plan, prepare, validate};
 pub use record::{HierarchyMount, Mounts, Record};
 pub use request::{Driver, Owner, Request};
 pub use resources::Resources;
+pub use stats::{Meter, Stats};

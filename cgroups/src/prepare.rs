@@ -16,7 +16,7 @@ use crate::controller::{Controller, Homes, Version};
 use crate::groups::{Groups, Made};
 use crate::join::Join;
 use crate::layout::{Hierarchy, Layout, own_groups};
-use crate::path::{GroupPath, Origin};
+use crate::path::{self, GroupPath, Origin};
 use crate::record::{Place, Record};
 use crate::request::{Driver, Request};
 use crate::resources::devices::V1State;
@@ -25,6 +25,7 @@ use crate::resources::devices::V1State;
 pub fn validate(request: &Request<'_>, layout: &Layout) -> Vec<Error> {
     let mut errors: Vec<Error> = Vec::new();
     errors.extend(GroupPath::new(request.cgroups_path, request.id).err());
+    errors.extend(request.leaf.and_then(|leaf| check_leaf(leaf).err()));
     let homes = homes(request, layout);
     errors.extend(request.resources.writes(homes).err().into_iter().flatten());
     match request.resources.device_policy() {
@@ -35,6 +36,14 @@ pub fn validate(request: &Request<'_>, layout: &Layout) -> Vec<Error> {
         Ok(_) => {}
     }
     errors
+}
+
+/// A leaf is one name.
+fn check_leaf(leaf: &str) -> Result<()> {
+    match path::beneath(leaf)?.as_str() {
+        name if !name.is_empty() && name == leaf && !leaf.contains('/') => Ok(()),
+        _ => Err(Error::new(Kind::InvalidConfig, format!("{leaf:?} is not the name of a group"))),
+    }
 }
 
 /// Where the controllers are, as far as the driver of `request` reaches.
@@ -147,7 +156,8 @@ fn build<'a>(
     let mut groups = Groups::make(request, layout, &record, made)?;
     groups.settle()?;
     groups.limit(request, layout)?;
+    groups.delegate(request.owner)?;
     record.places = groups.places();
-    let join = groups.join(record.leaf.as_deref(), made)?;
+    let join = groups.join(request, made)?;
     Ok(Prepared { record, join })
 }

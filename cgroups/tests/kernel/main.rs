@@ -11,10 +11,12 @@
     reason = "a test that fails panics"
 )]
 
+mod delegation;
 mod device_access;
 mod fixture;
 mod lifecycle;
 mod limits;
+mod usage;
 
 use std::process::{Command, ExitCode};
 
@@ -30,7 +32,8 @@ const LAYOUTS: &[(&str, &str)] = &[
 /// A case's name and its function.
 type Case = (&'static str, fn());
 
-const CASES: &[&[Case]] = &[lifecycle::CASES, limits::CASES, device_access::CASES];
+const CASES: &[&[Case]] =
+    &[lifecycle::CASES, limits::CASES, device_access::CASES, usage::CASES, delegation::CASES];
 
 /// Says inside a case which layout it runs in.
 const LAYOUT_VARIABLE: &str = "CGROUPS_TEST_LAYOUT";
