@@ -8,6 +8,7 @@ pub mod bundle;
 pub mod cli;
 pub mod config;
 pub mod facts;
+pub mod features;
 pub mod id;
 pub mod json;
 pub mod launch;

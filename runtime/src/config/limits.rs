@@ -235,7 +235,8 @@ mod tests {
                 "oomScoreAdj: 1001 is outside -1000 to 1000",
             ]
         );
-        let nofile = Limit { index: 0, resource: 7, soft: 1024, hard: u64::MAX };
+        let callers_hard = Facts::default().hard_limit(7);
+        let nofile = Limit { index: 0, resource: 7, soft: 1024, hard: u64::MAX, callers_hard };
         assert_eq!(limits.rlimits().first(), Some(&nofile));
         let step = limits.rlimit_steps().next().unwrap();
         assert_eq!(step.key, "process.rlimits[0]");

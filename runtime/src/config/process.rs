@@ -5,7 +5,7 @@
 //!
 //! <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md#process>
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use child::Op;
 use child::op::{Create, Placement};
@@ -267,13 +267,17 @@ impl Process {
 }
 
 impl Program {
-    /// Adds variables of the runtime's own, which contain no NUL.
+    /// Adds variables of the runtime's own (`NAME=value`), in place of those of the same name. One with NUL is left out.
     pub fn add_environment(&mut self, variables: &[String]) {
+        let replaced = |variable: &CStr| {
+            let name = variable.to_bytes().split(|byte| *byte == b'=').next();
+            variables.iter().any(|added| Some(name_of(added).as_bytes()) == name)
+        };
+        let mut env: Strings = self.env.list().iter().filter(|variable| !replaced(variable)).collect();
         for variable in variables {
-            if let Ok(variable) = CString::new(variable.as_str()) {
-                self.env.push(&variable);
-            }
+            let _ = env.push_str(variable);
         }
+        self.env = env;
     }
 
     /// Enters `cwd`.
@@ -351,6 +355,14 @@ mod tests {
         assert!(errors.is_empty());
         assert_eq!(texts(&process.program.env), ["HOME=/h", "B=", "A=3=4", "AB=5"]);
         assert_eq!(process.home_step(), None);
+    }
+
+    #[test]
+    fn variables_of_the_runtime_replace_those_of_the_same_name() {
+        let (mut process, _) =
+            checked(r#"{"cwd": "/", "args": ["a"], "env": ["A=1", "AB=2", "C=3", "HOME=/"]}"#);
+        process.program.add_environment(&["A=x=y".into(), "D=".into(), "E=\0".into()]);
+        assert_eq!(texts(&process.program.env), ["AB=2", "C=3", "HOME=/", "A=x=y", "D="]);
     }
 
     #[test]
