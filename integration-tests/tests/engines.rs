@@ -211,7 +211,9 @@ impl Podman<'_> {
 
     fn run(&self, options: &[&str], program: &[&str]) -> Ran {
         // Podman's default is to raise limits, which takes a capability that a virtual machine's root may lack.
-        let mut words = vec!["run", "--network", "none", "--ulimit", "host"];
+        let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
+        let mut words = vec!["run", "--network", "none"];
+        words.extend(limits);
         words.extend(NO_FILTER);
         words.extend(options);
         words.push("it-busybox:latest");
