@@ -8,8 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Variables through which the outer cargo would reach into the inner build.
-const OUTER: [&str; 6] =
-    ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET", "RUSTC_WORKSPACE_WRAPPER", "CARGO_MAKEFLAGS"];
+const OUTER: [&str; 6] = [
+    "CARGO_ENCODED_RUSTFLAGS",
+    "RUSTFLAGS",
+    "CARGO_TARGET_DIR",
+    "CARGO_BUILD_TARGET",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "CARGO_MAKEFLAGS",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
@@ -28,7 +34,15 @@ fn build(workspace: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let target = env::var("TARGET")?;
     let folder = out.join("image");
     let mut cargo = Command::new(env::var("CARGO")?);
-    cargo.current_dir(workspace).args(["build", "--package", "child", "--bin", "init", "--features", "image"]);
+    cargo.current_dir(workspace).args([
+        "build",
+        "--package",
+        "child",
+        "--bin",
+        "init",
+        "--features",
+        "image",
+    ]);
     cargo.args(["--profile", "image", "--target", &target, "--quiet"]).arg("--target-dir").arg(&folder);
     if target.contains("musl") && target != env::var("HOST")?.replace("-gnu", "-musl") {
         // The target's own linker may be absent, and the objects need no more than this one.
@@ -49,7 +63,8 @@ fn build(workspace: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
 
 /// The commit for `--version`; empty outside a repository.
 fn commit(workspace: &Path) -> String {
-    let output = Command::new("git").current_dir(workspace).args(["rev-parse", "--short=12", "HEAD"]).output();
+    let output =
+        Command::new("git").current_dir(workspace).args(["rev-parse", "--short=12", "HEAD"]).output();
     let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
     text.and_then(|text| String::from_utf8(text).ok()).unwrap_or_default().trim().to_owned()
 }

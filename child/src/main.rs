@@ -4,7 +4,10 @@
 //! sealed. It exits with an errno where it cannot even begin; everything later is told through the record's page.
 #![no_std]
 #![no_main]
-#![allow(unsafe_code, reason = "the entry point gets raw arguments, and the panic handler needs an attribute")]
+#![allow(
+    unsafe_code,
+    reason = "the entry point gets raw arguments, and the panic handler needs an attribute"
+)]
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -18,7 +21,8 @@ unsafe extern "C" {}
 /// Called by the C start-up code.
 #[unsafe(no_mangle)]
 extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
-    let begun = if count == 4 { begin([1, 2, 3].map(|index| number(arguments, index))) } else { Errno::INVAL };
+    let begun =
+        if count == 4 { begin([1, 2, 3].map(|index| number(arguments, index))) } else { Errno::INVAL };
     begun.raw_os_error()
 }
 

@@ -31,12 +31,12 @@ use core::slice;
 
 use rustix::cmsg_space;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::IoSliceMut;
 use rustix::io::{Errno, IoSlice, read, retry_on_intr, write};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, send,
-    sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, send, sendmsg,
 };
-use rustix::io::IoSliceMut;
 
 use crate::op::Request;
 
@@ -160,7 +160,8 @@ impl Message {
             return Err(Errno::NOBUFS);
         }
         let bytes = self.to_bytes();
-        retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)).map(drop)
+        retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL))
+            .map(drop)
     }
 
     /// Receives a message without a descriptor by read(2); `None` at end of file.
@@ -182,7 +183,12 @@ impl Message {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = retry_on_intr(|| {
-            recvmsg(&socket, slice::from_mut(&mut IoSliceMut::new(&mut bytes)), &mut control, RecvFlags::CMSG_CLOEXEC)
+            recvmsg(
+                &socket,
+                slice::from_mut(&mut IoSliceMut::new(&mut bytes)),
+                &mut control,
+                RecvFlags::CMSG_CLOEXEC,
+            )
         })?;
         let mut attached = None;
         for message in control.drain() {

@@ -140,7 +140,9 @@ impl<'a> Executor<'a> {
             Op::Domainname { name } => self.domainname(name),
             Op::HostPropagation { flags } => self.host_propagation(flags),
             Op::Root { path, tree, device, inode } => self.open_root(path, tree, (device, inode)),
-            Op::Mount { target, source, kind, flags, data, over } => self.mount(target, source, kind, (flags, data), over),
+            Op::Mount { target, source, kind, flags, data, over } => {
+                self.mount(target, source, kind, (flags, data), over)
+            }
             Op::MountCopyUp { target, flags, data } => self.mount_copy_up(target, flags, data),
             Op::Bind { source, target, depth, whole, attributes, over } => {
                 self.bind((source, depth), target, (whole, attributes), over)

@@ -6,9 +6,11 @@
 
 pub mod bundle;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod facts;
 pub mod features;
+pub mod foreground;
 pub mod id;
 pub mod json;
 pub mod launch;

@@ -1,2 +1,31 @@
-//! The command `orlop`.
-fn main() {}
+//! The command `orlop`: reads the command line, does what it says, and prints what went wrong, once.
+
+use std::process::ExitCode;
+
+use orlop::cli::{args, log};
+use orlop::commands;
+
+#[global_allocator]
+static ALLOCATOR: sys::bump::Bump = sys::bump::Bump::new();
+
+fn main() -> ExitCode {
+    let invocation = match args::parse(std::env::args_os().collect()) {
+        Ok(invocation) => invocation,
+        Err(exit) => return log::report_exit(&exit).into(),
+    };
+    let is_exec = matches!(invocation.command, args::Command::Exec(_));
+    let log = match log::install(&invocation.globals.log) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("orlop: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match commands::run(invocation) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            log.fail(&error);
+            if is_exec { args::EXEC_FAILED.into() } else { ExitCode::FAILURE }
+        }
+    }
+}

@@ -27,7 +27,13 @@ fn hidden(path: &Path) -> PathBuf {
 }
 
 fn create(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).custom_flags(libc_nofollow()).open(path)
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o644)
+        .custom_flags(libc_nofollow())
+        .open(path)
 }
 
 /// O_NOFOLLOW: a link with the temporary name is not ours.

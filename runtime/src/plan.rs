@@ -126,7 +126,8 @@ pub fn create<'a>(inputs: &'a Inputs<'a>) -> Plan<'a> {
     }
     let keep = inputs.descriptors + opens.iter().count();
     let keep = u32::try_from(keep).unwrap_or(u32::MAX);
-    let first = Op::Descriptors { place: Words::default(), keep, socket: handles.socket, proc: Some(handles.proc) };
+    let first =
+        Op::Descriptors { place: Words::default(), keep, socket: handles.socket, proc: Some(handles.proc) };
     if let Some(step) = steps.first_mut() {
         step.op = first;
     }
@@ -162,7 +163,9 @@ fn privileged<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) -> Vec<Step
 fn enter_namespaces<'a>(inputs: &'a Inputs<'a>, opens: &mut Opens<'a>, steps: &mut Vec<Step<'a>>) {
     let Inputs { config, stages, .. } = inputs;
     for kind in &stages.join {
-        let Some((_, index, path)) = config.namespaces.joined.iter().find(|joined| joined.0 == *kind) else { continue };
+        let Some((_, index, path)) = config.namespaces.joined.iter().find(|joined| joined.0 == *kind) else {
+            continue;
+        };
         let key = format!("linux.namespaces[{index}]");
         let fd = opens.add(Open::Namespace { kind: *kind as u32, path, key: key.clone().into() });
         steps.push(Step::new(key, Op::JoinNamespace { fd, kind: *kind as u32 }));
@@ -271,7 +274,11 @@ fn surroundings<'a>(inputs: &Inputs<'a>, handles: Handles, index: usize) -> Surr
     Surroundings { state_head, state_tail, timeout_ms: inputs.hook_timeout_ms, output }
 }
 
-fn before_ready<'a>(inputs: &'a Inputs<'a>, process: &'a crate::config::process::Process, steps: &mut Vec<Step<'a>>) {
+fn before_ready<'a>(
+    inputs: &'a Inputs<'a>,
+    process: &'a crate::config::process::Process,
+    steps: &mut Vec<Step<'a>>,
+) {
     let Inputs { config, .. } = inputs;
     steps.push(Step::new("", Op::AllProcessors));
     if inputs.stages.first & Kind::User as u32 == 0 {
@@ -315,7 +322,11 @@ fn after_start<'a>(
     let first = u32::try_from(inputs.descriptors).unwrap_or(u32::MAX);
     let close = Step::new("", Op::CloseHandles { first });
     let load = inputs.filter.map(|filter| {
-        let op = Op::Seccomp { program: child::Bytes(&filter.program), flags: filter.flags, listener: filter.listener };
+        let op = Op::Seccomp {
+            program: child::Bytes(&filter.program),
+            flags: filter.flags,
+            listener: filter.listener,
+        };
         Step::new("linux.seccomp", op)
     });
     if inputs.filter.is_some_and(|filter| filter.order == Order::Early) {
@@ -334,7 +345,8 @@ impl Plan<'_> {
     pub fn lines(&self) -> Vec<String> {
         let opens = self.opens.iter().map(|(fd, open)| format!("open {fd}: {}", open.describe()));
         let by_parent = self.by_parent.iter().map(|step| format!("runtime {}", line(step)));
-        let steps = self.steps.iter().enumerate().map(|(index, step)| format!("step {index:03} {}", line(step)));
+        let steps =
+            self.steps.iter().enumerate().map(|(index, step)| format!("step {index:03} {}", line(step)));
         opens.chain(by_parent).chain(steps).collect()
     }
 }
@@ -342,4 +354,3 @@ impl Plan<'_> {
 fn line(step: &Step<'_>) -> String {
     if step.key.is_empty() { step.op.to_string() } else { format!("{}: {}", step.key, step.op) }
 }
-

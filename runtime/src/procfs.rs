@@ -73,7 +73,8 @@ fn start_time_of(stat: &str) -> Option<u64> {
 /// # Errors
 /// `Kernel`.
 pub fn boot_id() -> Result<String> {
-    let text = read_file(&open()?, "sys/kernel/random/boot_id").context("read", || "read the boot id".to_owned())?;
+    let text =
+        read_file(&open()?, "sys/kernel/random/boot_id").context("read", || "read the boot id".to_owned())?;
     Ok(text.trim_end().to_owned())
 }
 
@@ -83,7 +84,8 @@ mod tests {
 
     #[test]
     fn the_start_time_is_found_behind_a_hostile_name() {
-        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 4242 1000 1 18446744073709551615";
+        let stat =
+            "7 (a) b (c) S 1 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 4242 1000 1 18446744073709551615";
         assert_eq!(start_time_of(stat), Some(4242));
     }
 }

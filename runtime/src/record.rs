@@ -46,10 +46,12 @@ impl File {
     /// `Kernel`, among others for a full disk; the space for all later transitions is reserved here.
     pub fn create<T: Serialize>(directory: &OwnedFd, value: &T) -> Result<Self> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(directory, NAME, flags, Mode::RUSR | Mode::WUSR).context("openat", || what("create"))?;
+        let file =
+            openat(directory, NAME, flags, Mode::RUSR | Mode::WUSR).context("openat", || what("create"))?;
         let payload = encode(value)?;
         let slot = ((HEADER + payload.len() + HEADROOM) as u64).next_multiple_of(PAGE);
-        fallocate(&file, FallocateFlags::empty(), 0, PAGE + 2 * slot).context("fallocate", || what("reserve"))?;
+        fallocate(&file, FallocateFlags::empty(), 0, PAGE + 2 * slot)
+            .context("fallocate", || what("reserve"))?;
         let mut record = Self { file, slot, generation: 0 };
         record.write_payload(&payload)?;
         Ok(record)
@@ -63,12 +65,14 @@ impl File {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = openat(directory, NAME, flags, Mode::empty()).context("openat", || what("open"))?;
         let size = fstat(&file).context("fstat", || what("open"))?.st_size;
-        let size = u64::try_from(size).ok().filter(|size| (PAGE * 3..LONGEST).contains(size)).ok_or_else(damaged)?;
+        let size =
+            u64::try_from(size).ok().filter(|size| (PAGE * 3..LONGEST).contains(size)).ok_or_else(damaged)?;
         let mut record = Self { file, slot: (size - PAGE) / 2, generation: 0 };
         let newest = [0, 1].into_iter().filter_map(|index| record.read_slot(index)).max_by_key(|slot| slot.0);
         let (generation, payload) = newest.ok_or_else(damaged)?;
         record.generation = generation;
-        let value = serde_json::from_slice(&payload).map_err(|error| damaged().with_hint(error.to_string()))?;
+        let value =
+            serde_json::from_slice(&payload).map_err(|error| damaged().with_hint(error.to_string()))?;
         Ok((record, value))
     }
 
@@ -91,7 +95,8 @@ impl File {
         if bytes.len() as u64 > self.slot {
             return Err(Error::new(Kind::Internal, "the record outgrew its slot"));
         }
-        let written = pwrite(&self.file, &bytes, self.offset(generation % 2)).context("pwrite", || what("write"))?;
+        let written =
+            pwrite(&self.file, &bytes, self.offset(generation % 2)).context("pwrite", || what("write"))?;
         if written != bytes.len() {
             return Err(Error::new(Kind::Kernel, "the record was written in part; is the disk full?"));
         }
@@ -134,18 +139,22 @@ fn what(verb: &str) -> String {
 }
 
 fn damaged() -> Error {
-    Error::new(Kind::Internal, "the container's record is damaged").with_hint("delete --force ends and removes the container")
+    Error::new(Kind::Internal, "the container's record is damaged")
+        .with_hint("delete --force ends and removes the container")
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|error| Error::new(Kind::Internal, format!("encode the record: {error}")))
+    serde_json::to_vec(value)
+        .map_err(|error| Error::new(Kind::Internal, format!("encode the record: {error}")))
 }
 
 /// FNV-1a over the generation and the payload: it finds torn and foreign slots; nobody hostile can write here.
 fn checksum(generation: u64, payload: &[u8]) -> u64 {
-    generation.to_le_bytes().iter().chain(payload).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    generation
+        .to_le_bytes()
+        .iter()
+        .chain(payload)
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

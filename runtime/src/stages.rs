@@ -67,7 +67,9 @@ pub fn stages(namespaces: &Namespaces, offsets: bool, conditions: Conditions) ->
         || (joined.contains(&Kind::User) && namespaces.is_new(Kind::Pid));
     let born_first = conditions.born_in_cgroup == Born::InCgroup && !in_two;
     let unshare_cgroup = namespaces.is_new(Kind::Cgroup) && !born_first;
-    let new = new_flags(namespaces, |kind| (kind == Kind::Time && unshare_time) || (kind == Kind::Cgroup && unshare_cgroup));
+    let new = new_flags(namespaces, |kind| {
+        (kind == Kind::Time && unshare_time) || (kind == Kind::Cgroup && unshare_cgroup)
+    });
     let (first, second, unshare) = match (in_two, joined.contains(&Kind::User)) {
         (true, _) => (0, Some(new), 0),
         (false, true) => (0, None, new),
@@ -102,9 +104,14 @@ mod tests {
     const ROOTLESS: Conditions = Conditions { born_in_cgroup: Born::Outside, privilege: Privilege::Rootless };
     const V2: Conditions = Conditions { born_in_cgroup: Born::InCgroup, privilege: Privilege::Host };
 
-    fn case(new: &[Kind], joined: &[Kind], conditions: Conditions) -> (u32, Vec<Kind>, Option<u32>, u32, bool) {
+    fn case(
+        new: &[Kind],
+        joined: &[Kind],
+        conditions: Conditions,
+    ) -> (u32, Vec<Kind>, Option<u32>, u32, bool) {
         let joined = joined.iter().map(|kind| (*kind, 0, PathBuf::from("/proc/1/ns/x"))).collect();
-        let stages = stages(&Namespaces { new: new.to_vec(), joined, ..Namespaces::default() }, false, conditions);
+        let stages =
+            stages(&Namespaces { new: new.to_vec(), joined, ..Namespaces::default() }, false, conditions);
         (stages.first, stages.join, stages.second, stages.unshare, stages.unshare_cgroup)
     }
 
@@ -119,10 +126,22 @@ mod tests {
         assert_eq!(case(&all, &[], HOST), (flags(&all), vec![], None, 0, false));
         assert_eq!(case(&[Mount, Cgroup], &[], HOST), (flags(&[Mount]), vec![], None, 0, true));
         assert_eq!(case(&[Mount, Cgroup], &[], V2), (flags(&[Mount, Cgroup]), vec![], None, 0, false));
-        assert_eq!(case(&[Mount, Pid], &[Network], HOST), (flags(&[Mount, Pid]), vec![Network], None, 0, false));
-        assert_eq!(case(&[Mount, User], &[Network], HOST), (0, vec![Network], Some(flags(&[Mount, User])), 0, false));
-        assert_eq!(case(&[Mount], &[User, Network], HOST), (0, vec![Network, User], None, flags(&[Mount]), false));
-        assert_eq!(case(&[Mount], &[Network, User], ROOTLESS), (0, vec![User, Network], None, flags(&[Mount]), false));
+        assert_eq!(
+            case(&[Mount, Pid], &[Network], HOST),
+            (flags(&[Mount, Pid]), vec![Network], None, 0, false)
+        );
+        assert_eq!(
+            case(&[Mount, User], &[Network], HOST),
+            (0, vec![Network], Some(flags(&[Mount, User])), 0, false)
+        );
+        assert_eq!(
+            case(&[Mount], &[User, Network], HOST),
+            (0, vec![Network, User], None, flags(&[Mount]), false)
+        );
+        assert_eq!(
+            case(&[Mount], &[Network, User], ROOTLESS),
+            (0, vec![User, Network], None, flags(&[Mount]), false)
+        );
         assert_eq!(case(&[Mount, Pid], &[User], HOST), (0, vec![User], Some(flags(&[Mount, Pid])), 0, false));
         assert_eq!(case(&[Mount], &[Pid], HOST), (0, vec![Pid], Some(flags(&[Mount])), 0, false));
         assert_eq!(case(&[Mount, Cgroup], &[Pid], V2), (0, vec![Pid], Some(flags(&[Mount])), 0, true));

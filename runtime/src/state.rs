@@ -148,7 +148,10 @@ impl Root {
             Err(error) if error.errno() == Some(Errno::NOENT) => {}
             other => return other,
         }
-        std::fs::DirBuilder::new().recursive(true).create(path.parent().unwrap_or(path)).context("mkdir", || what("make", path))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .create(path.parent().unwrap_or(path))
+            .context("mkdir", || what("make", path))?;
         match mkdirat(CWD, path, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(Error::kernel(what("make", path), "mkdir", errno)),
@@ -172,10 +175,20 @@ impl Root {
             return Err(Error::new(Kind::InvalidConfig, text).with_key("--root"));
         }
         if seen.st_mode & 0o022 != 0 {
-            let text = format!("{} may be written by others (mode {:04o})", path.display(), seen.st_mode & 0o7777);
+            let text =
+                format!("{} may be written by others (mode {:04o})", path.display(), seen.st_mode & 0o7777);
             return Err(Error::new(Kind::InvalidConfig, text).with_key("--root").with_hint("chmod 0700 it"));
         }
         Ok(Self { path: path.to_owned(), fd })
+    }
+
+    /// Sets the sticky bit, which keeps a session's clean-up from removing the directory (XDG Base Directory
+    /// Specification).
+    ///
+    /// # Errors
+    /// `Kernel`.
+    pub fn make_sticky(&self) -> Result<()> {
+        fchmod(&self.fd, Mode::RWXU | Mode::SVTX).context("fchmod", || what("protect", &self.path))
     }
 
     /// The names of all state directories, whether readable or not.
@@ -199,11 +212,19 @@ impl Root {
     pub fn claim(&self, id: &ContainerId) -> Result<Directory> {
         match mkdirat(&self.fd, id.as_str(), Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(Error::kernel(what("make", &self.path.join(id.as_str())), "mkdirat", errno)),
+            Err(errno) => {
+                return Err(Error::kernel(what("make", &self.path.join(id.as_str())), "mkdirat", errno));
+            }
         }
         let directory = self.container(id)?;
-        if flock(&directory.fd, FlockOperation::NonBlockingLockExclusive).is_err() || !directory.is_linked() || directory.has_record() {
-            return Err(Error::new(Kind::AlreadyExists, format!("container {id}: container with given ID already exists")));
+        if flock(&directory.fd, FlockOperation::NonBlockingLockExclusive).is_err()
+            || !directory.is_linked()
+            || directory.has_record()
+        {
+            return Err(Error::new(
+                Kind::AlreadyExists,
+                format!("container {id}: container with given ID already exists"),
+            ));
         }
         Ok(directory)
     }
@@ -261,7 +282,11 @@ impl Directory {
                 return Err(Error::kernel(what("lock", &self.path), "flock", errno));
             }
             if Instant::now() > deadline {
-                let text = format!("container {}: another command has held its lock for {} s", self.id, LOCK_PATIENCE.as_secs());
+                let text = format!(
+                    "container {}: another command has held its lock for {} s",
+                    self.id,
+                    LOCK_PATIENCE.as_secs()
+                );
                 return Err(Error::new(Kind::Timeout, text));
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -299,7 +324,8 @@ impl Directory {
         for entry in entries.filter_map(std::result::Result::ok) {
             let name = entry.file_name();
             if !matches!(name.to_bytes(), b"." | b"..") {
-                unlinkat(&self.fd, name, AtFlags::empty()).context("unlinkat", || what("empty", &self.path))?;
+                unlinkat(&self.fd, name, AtFlags::empty())
+                    .context("unlinkat", || what("empty", &self.path))?;
             }
         }
         match unlinkat(&self.parent, self.id.as_str(), AtFlags::REMOVEDIR) {
@@ -330,7 +356,9 @@ impl Init {
         let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
             Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
-            Err(errno) => return Err(Error::kernel(format!("open process {}", self.pid), "pidfd_open", errno)),
+            Err(errno) => {
+                return Err(Error::kernel(format!("open process {}", self.pid), "pidfd_open", errno));
+            }
         };
         let same = match self.inode {
             Some(inode) => pidfs_inode(&pidfd) == Some(inode),

@@ -44,7 +44,7 @@ pub struct Spawn<'a> {
     /// The executable file.
     pub image: BorrowedFd<'a>,
     /// argv.
-    pub args: [&'a CStr; 3],
+    pub args: [&'a CStr; 4],
     /// Descriptors that the image inherits besides 0, 1 and 2.
     pub inherit: &'a [RawFd],
     /// With a new user namespace: a socket on which the child waits for one message before it executes anything. An
@@ -69,7 +69,8 @@ impl Spawn<'_> {
     /// # Errors
     /// Those of clone3(2).
     pub fn start(&self) -> Result<Process, Errno> {
-        let argv = [self.args[0].as_ptr(), self.args[1].as_ptr(), self.args[2].as_ptr(), null()];
+        let [a, b, c, d] = self.args.map(CStr::as_ptr);
+        let argv = [a, b, c, d, null()];
         let mut pidfd: c_int = -1;
         let mut args = CloneArgs {
             flags: self.flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
@@ -92,7 +93,7 @@ impl Spawn<'_> {
     }
 
     /// The child's side: nothing but system calls on prepared data, as another thread may have held any lock.
-    fn execute(&self, argv: &[*const c_char; 4]) -> ! {
+    fn execute(&self, argv: &[*const c_char; 5]) -> ! {
         let prepared = self
             .await_maps()
             .and_then(|()| self.inherit.iter().try_for_each(|number| fd::keep_over_exec(*number)));
@@ -158,6 +159,38 @@ pub fn fork(flags: u64) -> Result<u32, Errno> {
     u32::try_from(returned).map_err(|_| Errno::OVERFLOW)
 }
 
+/// CLONE_NEWUSER.
+pub const CLONE_NEWUSER: u64 = 0x1000_0000;
+
+/// A process that does nothing until it is killed: it stands for the namespaces that `flags` make.
+///
+/// # Errors
+/// Those of clone3(2).
+pub fn idle(flags: u64) -> Result<Process, Errno> {
+    let mut pidfd: c_int = -1;
+    let flags = flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
+    let pointer = core::ptr::from_mut(&mut pidfd) as u64;
+    let exit_signal = libc::SIGCHLD.unsigned_abs().into();
+    let blocked = signal::block_all();
+    let returned = clone3(&CloneArgs { flags, pidfd: pointer, exit_signal, ..CloneArgs::default() });
+    if returned == Ok(0) {
+        idle_until_killed()
+    }
+    drop(blocked);
+    let pid = i32::try_from(returned?).map_err(|_| Errno::OVERFLOW)?;
+    Ok(Process { pid, pidfd: fd::take(pidfd) })
+}
+
+/// All signals but SIGKILL are blocked here. It dies with its maker.
+fn idle_until_killed() -> ! {
+    // SAFETY: the call takes numbers only.
+    unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    loop {
+        // SAFETY: the call takes null pointers and waits.
+        unsafe { libc::syscall(libc::SYS_ppoll, 0, 0, 0, 0, 0) };
+    }
+}
+
 fn clone3(args: &CloneArgs) -> Result<i64, Errno> {
     // SAFETY: `args` points to a whole clone_args of the size that is passed; without CLONE_VM the child has a copy of the
     // memory and of the stack, so both may return from here.
@@ -165,7 +198,7 @@ fn clone3(args: &CloneArgs) -> Result<i64, Errno> {
 }
 
 /// `int execveat(int fd, "", char *const argv[], {NULL}, AT_EMPTY_PATH)`; returns only what went wrong.
-fn execveat(image: BorrowedFd<'_>, argv: &[*const c_char; 4]) -> Errno {
+fn execveat(image: BorrowedFd<'_>, argv: &[*const c_char; 5]) -> Errno {
     let envp = [null::<c_char>()];
     let number = image.as_raw_fd();
     // SAFETY: both arrays end with a null pointer, their strings are NUL-terminated and outlive the call.

@@ -19,6 +19,7 @@ pub mod error;
 pub mod fd;
 pub mod map;
 pub mod mount;
+pub mod namespace;
 pub mod net;
 #[cfg(feature = "std")]
 pub mod process;

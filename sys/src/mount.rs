@@ -21,6 +21,10 @@ pub struct MountAttr {
 
 /// Read-only.
 pub const MOUNT_ATTR_RDONLY: u64 = 0x1;
+/// Set-user-id bits have no effect.
+pub const MOUNT_ATTR_NOSUID: u64 = 0x2;
+/// Nothing can be executed.
+pub const MOUNT_ATTR_NOEXEC: u64 = 0x8;
 /// Id-mapped, kernel 5.12.
 pub const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 

@@ -42,3 +42,15 @@ pub fn reset_dispositions() {
         unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), null::<u64>(), SET_SIZE) };
     }
 }
+
+/// `int pidfd_send_signal(int pidfd, int signal, NULL, 0)`, kernel 5.1, for every number: 0 only asks.
+///
+/// # Errors
+/// ESRCH where the process is gone, EPERM.
+pub fn pidfd_send(pidfd: impl rustix::fd::AsFd, signal: i32) -> Result<(), rustix::io::Errno> {
+    use rustix::fd::AsRawFd;
+    let number = pidfd.as_fd().as_raw_fd();
+    // SAFETY: the call takes numbers and a null pointer.
+    crate::result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, number, signal, null::<u8>(), 0) })?;
+    Ok(())
+}

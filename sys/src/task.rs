@@ -18,6 +18,20 @@ pub fn prlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<(), Errn
     Ok(())
 }
 
+/// `int prlimit64(0, unsigned resource, NULL, &limit)`: the caller's soft and hard limit; u64::MAX is unlimited.
+///
+/// # Errors
+/// EINVAL for an unknown resource.
+pub fn getrlimit(resource: u32) -> Result<(u64, u64), Errno> {
+    let mut limit = [0_u64; 2];
+    // SAFETY: `limit` has the layout of struct rlimit64, two 64-bit words, which the kernel writes.
+    result(unsafe {
+        libc::syscall(libc::SYS_prlimit64, 0 as c_int, resource, null::<u64>(), limit.as_mut_ptr())
+    })?;
+    let [soft, hard] = limit;
+    Ok((soft, hard))
+}
+
 /// `struct sched_attr` of sched_setattr(2) with the utilisation clamps (kernel 5.3).
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]

@@ -19,7 +19,12 @@ use crate::run::Executor;
 const DEVPTS_SUPER_MAGIC: i128 = 0x1cd1;
 
 impl Executor<'_> {
-    pub(crate) fn console(&mut self, size: (u16, u16), uid: u32, placement: Placement) -> Result<(), Failure> {
+    pub(crate) fn console(
+        &mut self,
+        size: (u16, u16),
+        uid: u32,
+        placement: Placement,
+    ) -> Result<(), Failure> {
         let master = self.open_master()?;
         let peer = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .called("ioctl(TIOCGPTPEER)")?;
@@ -39,12 +44,14 @@ impl Executor<'_> {
     fn open_master(&self) -> Result<OwnedFd, Failure> {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW;
         let root = self.root()?;
-        let pts = open_beneath(root, c"/dev/pts", OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS)
-            .called("openat2(/dev/pts)")?;
+        let pts =
+            open_beneath(root, c"/dev/pts", OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS)
+                .called("openat2(/dev/pts)")?;
         if i128::from(fstatfs(&pts).called("fstatfs")?.f_type) != DEVPTS_SUPER_MAGIC {
             return Err(Failure::new("/dev/pts is not a devpts", Errno::NODEV));
         }
-        let master = openat(&pts, c"ptmx", flags | OFlags::CLOEXEC, Mode::empty()).called("openat(/dev/pts/ptmx)")?;
+        let master =
+            openat(&pts, c"ptmx", flags | OFlags::CLOEXEC, Mode::empty()).called("openat(/dev/pts/ptmx)")?;
         unlockpt(&master).called("ioctl(TIOCSPTLCK)")?;
         Ok(master)
     }
@@ -53,7 +60,9 @@ impl Executor<'_> {
         let dev = make_directory(self.root()?, c"/dev", ResolveFlags::empty())?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let onto = match openat(&dev, c"console", flags, Mode::from_raw_mode(0o600)) {
-            Err(Errno::EXIST) => openat(&dev, c"console", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()),
+            Err(Errno::EXIST) => {
+                openat(&dev, c"console", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            }
             other => other,
         };
         attach(clone_tree(peer, c"", Depth::One).called("open_tree")?, onto.called("openat(/dev/console)")?)

@@ -3,10 +3,13 @@
 use core::ffi::CStr;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, makedev, mknodat, openat, symlinkat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, makedev, mknodat, openat,
+    symlinkat, unlinkat,
+};
 use rustix::io::{Errno, dup};
 
-use super::paths::{file_type, make_directory, open_beneath, split, stat};
+use super::paths::{file_type, make_directory, split, stat};
 use crate::data::Text;
 use crate::op::{Device, Existing};
 use crate::page::{Called, Failure};
@@ -24,7 +27,12 @@ impl<'a> Executor<'a> {
         }
     }
 
-    pub(crate) fn symlink(&mut self, path: Text<'a>, text: Text<'a>, existing: Existing) -> Result<(), Failure> {
+    pub(crate) fn symlink(
+        &mut self,
+        path: Text<'a>,
+        text: Text<'a>,
+        existing: Existing,
+    ) -> Result<(), Failure> {
         let (parent, name) = self.parent(path)?;
         if existing == Existing::Replace {
             match unlinkat(&parent, name, AtFlags::empty()) {
@@ -75,9 +83,10 @@ fn same_device(parent: impl AsFd, name: &CStr, device: Device) -> Result<(), Fai
     Err(Failure::new("a different file exists", Errno::EXIST))
 }
 
-/// The null device beneath `root`, verified by type and number.
-pub(crate) fn verified_null(root: impl AsFd, path: &CStr) -> Result<OwnedFd, Failure> {
-    let null = open_beneath(root, path, OFlags::PATH | OFlags::NOFOLLOW, ResolveFlags::empty()).called("openat2")?;
+/// The host's null device, verified by type and number.
+pub(crate) fn host_null() -> Result<OwnedFd, Failure> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let null = openat(CWD, c"/dev/null", flags, Mode::empty()).called("openat(/dev/null)")?;
     let seen = stat(&null).called("statx")?;
     if is_null(&seen) { Ok(null) } else { Err(Failure::new("/dev/null is not 1:3", Errno::NODEV)) }
 }

@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use core::ptr::null;
 
 use rustix::fd::{IntoRawFd, OwnedFd};
-use rustix::fs::{AtFlags, Access, CWD, FileType, OFlags, ResolveFlags, accessat, statat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags, ResolveFlags, accessat, statat};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{fchdir, set_parent_process_death_signal};
@@ -27,7 +27,9 @@ impl<'a> Executor<'a> {
             }
             // Root may lack the right on a network file system while the user has it, and the other way round: either
             // of the two attempts is enough.
-            Err(failure) if failure.errno == Errno::ACCESS && (self.entered || create == Create::Missing) => Ok(()),
+            Err(failure) if failure.errno == Errno::ACCESS && (self.entered || create == Create::Missing) => {
+                Ok(())
+            }
             Err(failure) => Err(failure),
         }
     }
@@ -37,14 +39,19 @@ impl<'a> Executor<'a> {
         let directory = match create {
             Create::Missing => make_directory(root, path, ResolveFlags::empty())?,
             Create::Never => {
-                open_beneath(root, path, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::empty()).called("openat2")?
+                open_beneath(root, path, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::empty())
+                    .called("openat2")?
             }
         };
         fchdir(directory).called("fchdir")?;
         let mut buffer = [0; 4096];
         let name = sys::task::getcwd(&mut buffer).called("getcwd")?;
         // A directory outside the root has the name "(unreachable)/...".
-        if name.first() == Some(&b'/') { Ok(()) } else { Err(Failure::new("cwd is outside the root", Errno::PERM)) }
+        if name.first() == Some(&b'/') {
+            Ok(())
+        } else {
+            Err(Failure::new("cwd is outside the root", Errno::PERM))
+        }
     }
 
     pub(crate) fn find_executable(&mut self, candidates: List<'a>) -> Result<(), Failure> {
@@ -95,7 +102,8 @@ impl<'a> Executor<'a> {
     fn accept_start(&mut self, listener: Option<Fd>) -> Result<(), Failure> {
         let listener = sys::fd::borrow(listener.map_or(-1, |fd| fd.0));
         loop {
-            let connection = retry_on_intr(|| accept_with(listener, SocketFlags::CLOEXEC)).called("accept4")?;
+            let connection =
+                retry_on_intr(|| accept_with(listener, SocketFlags::CLOEXEC)).called("accept4")?;
             if let Ok(Some(Message { kind: Kind::Start, .. })) = Message::receive(&connection) {
                 self.socket = sys::fd::borrow(connection.into_raw_fd());
                 return Ok(());
@@ -103,13 +111,19 @@ impl<'a> Executor<'a> {
         }
     }
 
-    pub(crate) fn seccomp(&mut self, program: Bytes<'a>, flags: u32, listener: Listener) -> Result<(), Failure> {
+    pub(crate) fn seccomp(
+        &mut self,
+        program: Bytes<'a>,
+        flags: u32,
+        listener: Listener,
+    ) -> Result<(), Failure> {
         let number = sys::task::seccomp_set_filter(program.0, flags).called("seccomp")?;
         if listener == Listener::None {
             self.filtered = true;
             return Ok(());
         }
-        let announced = Message { kind: Kind::Listener, value: number.unsigned_abs() }.send(self.socket).called("write");
+        let announced =
+            Message { kind: Kind::Listener, value: number.unsigned_abs() }.send(self.socket).called("write");
         announced.and_then(|()| self.await_go())?;
         drop(sys::fd::take(number));
         self.filtered = true;
@@ -152,7 +166,11 @@ impl<'a> Pointers<'a> {
             *slot = text.as_ptr();
         }
         // The last slot is never written, so the array ends with null.
-        if array.last().is_some_and(|last| *last == null()) { Ok(Self { array, strings: PhantomData }) } else { Err(Errno::INVAL) }
+        if array.last().is_some_and(|last| *last == null()) {
+            Ok(Self { array, strings: PhantomData })
+        } else {
+            Err(Errno::INVAL)
+        }
     }
 
     /// execve(2) with these arguments; returns only what went wrong.

@@ -4,12 +4,16 @@
 //! runtime and the host, never from the image.
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, FileType, OFlags};
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
-use sys::mount::{AT_RECURSIVE, MOUNT_ATTR_RDONLY, MountAttr, mount_setattr};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+};
+use sys::mount::{
+    AT_RECURSIVE, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MountAttr, mount_setattr,
+};
 
-use super::devices::verified_null;
+use super::devices::host_null;
 use super::mounts::{attach, clone_tree};
 use super::paths::{file_type, stat};
 use crate::data::Text;
@@ -78,6 +82,12 @@ fn empty_directory(label: Option<Text<'_>>) -> Result<OwnedFd, Failure> {
 }
 
 fn null_device() -> Result<OwnedFd, Failure> {
-    let null = verified_null(CWD, c"/dev/null")?;
-    clone_tree(&null, c"", Depth::One).called("open_tree")
+    let null = clone_tree(&host_null()?, c"", Depth::One).called("open_tree")?;
+    // Not nodev, which would make the device useless.
+    let attr = MountAttr {
+        attr_set: MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+        ..MountAttr::default()
+    };
+    mount_setattr(&null, 0, &attr).called("mount_setattr")?;
+    Ok(null)
 }

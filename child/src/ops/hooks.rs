@@ -76,7 +76,8 @@ fn write_all(to: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
 /// Waits for the hook until its deadline; then its whole process group is killed.
 fn finish(pid: Pid, timeout_ms: u32) -> Result<(), Failure> {
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).called("pidfd_open")?;
-    let timeout = Timespec { tv_sec: (timeout_ms / 1000).into(), tv_nsec: (timeout_ms % 1000 * 1_000_000).into() };
+    let timeout =
+        Timespec { tv_sec: (timeout_ms / 1000).into(), tv_nsec: (timeout_ms % 1000 * 1_000_000).into() };
     let ready = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)).called("poll")?;
     if ready == 0 {
         let _ = kill_process_group(pid, Signal::KILL);
@@ -87,7 +88,9 @@ fn finish(pid: Pid, timeout_ms: u32) -> Result<(), Failure> {
     }
     match status.and_then(|status| status.exit_status()) {
         Some(0) => Ok(()),
-        Some(code) => Err(Failure { call: "hook failed", errno: Errno::CANCELED, value: code.unsigned_abs() }),
+        Some(code) => {
+            Err(Failure { call: "hook failed", errno: Errno::CANCELED, value: code.unsigned_abs() })
+        }
         None => Err(Failure::new("hook was killed", Errno::CANCELED)),
     }
 }

@@ -3,9 +3,9 @@
 use rustix::fs::{Gid, Uid, fchown};
 use rustix::io::Errno;
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, configure_capability_in_ambient_set,
-    no_new_privs, remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities, set_no_new_privs,
-    set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+    configure_capability_in_ambient_set, no_new_privs, remove_capability_from_bounding_set, set_capabilities,
+    set_keep_capabilities, set_no_new_privs, set_thread_res_gid, set_thread_res_uid,
 };
 use sys::task::{getgroups, getresgid, getresuid};
 
@@ -51,7 +51,8 @@ impl Executor<'_> {
                 // The kernel knows no capability of this number, nor any above it.
                 Err(Errno::INVAL) => return Ok(()),
                 // Without CAP_SETPCAP nothing can be dropped; what is absent already is fine.
-                Err(Errno::PERM) if rustix::thread::capability_is_in_bounding_set(capability) == Ok(false) => {}
+                Err(Errno::PERM)
+                    if rustix::thread::capability_is_in_bounding_set(capability) == Ok(false) => {}
                 Err(errno) => return Err(Failure::new("prctl(PR_CAPBSET_DROP)", errno)),
             }
         }

@@ -34,7 +34,12 @@ impl<'a> Executor<'a> {
         mount_here(&directory, source.0, kind.0, flags, data.0)
     }
 
-    pub(crate) fn mount_copy_up(&mut self, target: Text<'a>, flags: u32, data: Text<'a>) -> Result<(), Failure> {
+    pub(crate) fn mount_copy_up(
+        &mut self,
+        target: Text<'a>,
+        flags: u32,
+        data: Text<'a>,
+    ) -> Result<(), Failure> {
         self.dev = None;
         let below = make_directory(self.root()?, target.0, ResolveFlags::empty())?;
         check_over(&below, Over::Any)?;
@@ -89,7 +94,12 @@ impl<'a> Executor<'a> {
         attach(tree, onto)
     }
 
-    pub(crate) fn set_attributes(&mut self, target: Text<'a>, depth: Depth, attributes: Attributes) -> Result<(), Failure> {
+    pub(crate) fn set_attributes(
+        &mut self,
+        target: Text<'a>,
+        depth: Depth,
+        attributes: Attributes,
+    ) -> Result<(), Failure> {
         let mount = self.open(target.0, OFlags::PATH).called("openat2")?;
         let flags = if depth == Depth::Tree { AT_RECURSIVE } else { 0 };
         mount_setattr(mount, flags, &attr(attributes)).called("mount_setattr")
@@ -103,14 +113,21 @@ impl<'a> Executor<'a> {
 }
 
 /// mount(2) on an open directory.
-fn mount_here(directory: &OwnedFd, source: &CStr, kind: &CStr, flags: u32, data: &CStr) -> Result<(), Failure> {
+fn mount_here(
+    directory: &OwnedFd,
+    source: &CStr,
+    kind: &CStr,
+    flags: u32,
+    data: &CStr,
+) -> Result<(), Failure> {
     fchdir(directory).called("fchdir")?;
     mount(source, c".", kind, MountFlags::from_bits_retain(flags), data).called("mount")
 }
 
 /// A detached copy of the tree at `path`.
 pub(crate) fn clone_tree(directory: impl AsFd, path: &CStr, depth: Depth) -> Result<OwnedFd, Errno> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_NO_AUTOMOUNT;
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_NO_AUTOMOUNT;
     if path.is_empty() {
         flags |= OpenTreeFlags::AT_EMPTY_PATH;
     }

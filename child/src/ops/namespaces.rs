@@ -68,7 +68,8 @@ impl Executor<'_> {
     }
 
     pub(crate) fn loopback_up(&self) -> Result<(), Failure> {
-        let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).called("socket")?;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+            .called("socket")?;
         sys::net::loopback_up(socket).called("ioctl(SIOCSIFFLAGS)")
     }
 

@@ -7,7 +7,8 @@ use core::ffi::CStr;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, fstatfs, mkdirat, openat, openat2, statx,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, fstatfs, mkdirat, openat, openat2,
+    statx,
 };
 use rustix::io::Errno;
 
@@ -52,7 +53,12 @@ impl PathBuffer {
 }
 
 /// Opens `path` beneath `root` without following magic links.
-pub(crate) fn open_beneath(root: impl AsFd, path: &CStr, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_beneath(
+    root: impl AsFd,
+    path: &CStr,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
     for _ in 0..ATTEMPTS {
         let resolve = resolve | ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         match openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
@@ -84,7 +90,8 @@ pub(crate) fn split(path: &CStr) -> Result<(PathBuffer, &CStr), Errno> {
         Some(0) => b"/",
         Some(slash) => bytes.get(..slash).unwrap_or_default(),
     };
-    let name = bytes.get(name_at..).and_then(|name| CStr::from_bytes_with_nul(name).ok()).ok_or(Errno::INVAL)?;
+    let name =
+        bytes.get(name_at..).and_then(|name| CStr::from_bytes_with_nul(name).ok()).ok_or(Errno::INVAL)?;
     if matches!(name.to_bytes(), b"" | b"." | b"..") {
         return Err(Errno::INVAL);
     }
@@ -94,7 +101,11 @@ pub(crate) fn split(path: &CStr) -> Result<(PathBuffer, &CStr), Errno> {
 /// The directory `path` beneath `root`, made where it is absent, component by component.
 ///
 /// A dangling symbolic link on the way is refused: making its target would let the image choose where.
-pub(crate) fn make_directory(root: impl AsFd, path: &CStr, resolve: ResolveFlags) -> Result<OwnedFd, Failure> {
+pub(crate) fn make_directory(
+    root: impl AsFd,
+    path: &CStr,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Failure> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     match open_beneath(&root, path, flags, resolve) {
         Err(Errno::NOENT) => {}

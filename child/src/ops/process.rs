@@ -3,7 +3,9 @@
 use rustix::fd::AsRawFd;
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal, setsid, umask};
+use rustix::process::{
+    DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal, setsid, umask,
+};
 use sys::fd::{close_range, dup_to};
 use sys::task;
 
@@ -87,7 +89,16 @@ impl Executor<'_> {
 
     pub(crate) fn scheduler(&self, attributes: Scheduler) -> Result<(), Failure> {
         let Scheduler { policy, flags, nice, priority, runtime, deadline, period } = attributes;
-        let attr = task::SchedAttr { policy, flags, nice, priority, runtime, deadline, period, ..Default::default() };
+        let attr = task::SchedAttr {
+            policy,
+            flags,
+            nice,
+            priority,
+            runtime,
+            deadline,
+            period,
+            ..Default::default()
+        };
         task::sched_setattr(0, attr).called("sched_setattr")
     }
 

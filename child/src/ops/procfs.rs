@@ -67,7 +67,9 @@ fn openat2_writable(proc: impl AsFd, path: &CStr) -> Result<OwnedFd, Errno> {
 fn private_procfs() -> Result<OwnedFd, Failure> {
     let context = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC).called("fsopen")?;
     fsconfig_create(&context).called("fsconfig")?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).called("fsmount")?;
     Ok(mount)
 }

@@ -27,7 +27,12 @@ impl Executor<'_> {
         mount_change(c"/", MountPropagationFlags::from_bits_retain(flags)).called("mount")
     }
 
-    pub(crate) fn open_root(&mut self, path: Text<'_>, tree: Option<Fd>, inode: (u64, u64)) -> Result<(), Failure> {
+    pub(crate) fn open_root(
+        &mut self,
+        path: Text<'_>,
+        tree: Option<Fd>,
+        inode: (u64, u64),
+    ) -> Result<(), Failure> {
         let below = open_host_directory(path.0).called("openat2")?;
         let seen = stat(&below).called("statx")?;
         // Another directory at the path than the one that the parent opened means that somebody renames what we mount.
@@ -87,7 +92,8 @@ fn make_holder_private(directory: &OwnedFd) -> Result<(), Failure> {
         if errno != Errno::INVAL {
             return Err(Failure::new("mount_setattr", errno));
         }
-        at = openat(&at, c"..", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).called("openat")?;
+        at = openat(&at, c"..", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .called("openat")?;
     }
     Ok(())
 }

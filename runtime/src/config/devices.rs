@@ -14,7 +14,6 @@ use super::idmappings::IdMappings;
 use super::mounts::Mounts;
 use super::namespaces::{Kind, Namespaces};
 use super::paths::{clean, is_within};
-use super::suggest::unknown;
 use super::text::c_string;
 use super::{Problems, Spec};
 use crate::facts::{Facts, Node};
@@ -160,8 +159,7 @@ fn file_type(shape: &Shape, key: &str, problems: &mut Problems) -> Option<u32> {
         Some("b") => Some(S_IFBLK),
         Some("p") => Some(S_IFIFO),
         Some(other) => {
-            let text = unknown("type of device", other, ["c", "b", "u", "p"]);
-            problems.invalid(key, format!("{text}; it is c, b, u or p"));
+            problems.invalid(key, format!("unknown type of device {other:?}; it is c, b, u or p"));
             None
         }
         None => {

@@ -452,7 +452,7 @@ fn check_bind_options(shape: &Shape, options: &Options, key: &str, problems: &mu
         let names = OPTIONS.iter().map(|entry| entry.0);
         problems.invalid(
             format!("{key}.options[{index}]"),
-            format!("{}; a bind mount takes no options of a file system", unknown("option", option, names)),
+            format!("a bind mount takes no options of a file system: {}", unknown("option", option, names)),
         );
     }
     for index in &options.filesystem {
@@ -986,7 +986,7 @@ mod tests {
             (r#"{"destination":"/a","options":["bind"]}"#, "mounts[0].source: required for a bind mount"),
             (
                 r#"{"destination":"/a","source":"/s","options":["rbind","nosiud"]}"#,
-                "mounts[0].options[1]: unknown option \"nosiud\"; did you mean \"nosuid\"?; a bind mount takes no options of a file system",
+                "mounts[0].options[1]: a bind mount takes no options of a file system: unknown option \"nosiud\"; did you mean \"nosuid\"?",
             ),
             (
                 r#"{"destination":"/a","source":"/s","options":["rbind","tmpcopyup"]}"#,

@@ -68,8 +68,12 @@ impl Config {
         let id_mappings = idmappings::check(spec, &namespaces, problems);
         let root = root::check(spec, bundle, problems);
         let mounts = mounts::check(spec, bundle, &namespaces, &id_mappings, &root, facts, problems);
-        let context =
-            process::Context { namespaces: &namespaces, id_mappings: &id_mappings, facts, groups: annotations.groups };
+        let context = process::Context {
+            namespaces: &namespaces,
+            id_mappings: &id_mappings,
+            facts,
+            groups: annotations.groups,
+        };
         let process = spec.process.as_ref().map(|process| process::check(process, &context, problems));
         let linux = spec.linux.as_ref();
         Self {

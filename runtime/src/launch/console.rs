@@ -7,8 +7,8 @@ use std::path::Path;
 
 use rustix::cmsg_space;
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect,
-    sendmsg, socket_with,
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+    SocketType, connect, sendmsg, socket_with,
 };
 use sys::error::Context;
 
@@ -22,7 +22,8 @@ use crate::{Error, Kind, Result};
 pub fn send(path: &Path, fd: BorrowedFd<'_>, data: &[u8], key: &'static str) -> Result<()> {
     let what = || format!("send a descriptor to {}", path.display());
     let address = SocketAddrUnix::new(path).context("connect", what).map_err(|error| error.with_key(key))?;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).context("socket", what)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .context("socket", what)?;
     connect(&socket, &address).context("connect", what).map_err(|error| error.with_key(key))?;
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);

@@ -70,8 +70,13 @@ fn end(state: &State) -> Result<()> {
     match poll(&mut [PollFd::new(&init, PollFlags::IN)], Some(&wait)) {
         Ok(0) => {
             let pid = state.init.map_or(0, |init| init.pid);
-            let text = format!("container {}: process {pid} does not die ({} s after SIGKILL)", state.id, PATIENCE.as_secs());
-            Err(Error::new(Kind::Timeout, text).with_hint("it is in an uninterruptible sleep or frozen by somebody else"))
+            let text = format!(
+                "container {}: process {pid} does not die ({} s after SIGKILL)",
+                state.id,
+                PATIENCE.as_secs()
+            );
+            Err(Error::new(Kind::Timeout, text)
+                .with_hint("it is in an uninterruptible sleep or frozen by somebody else"))
         }
         _ => Ok(()),
     }

@@ -23,7 +23,8 @@ pub struct LateSteps {
 impl LateSteps {
     /// The steps of a plan after the one that waits for start.
     pub fn of(steps: &[Step<'_>]) -> Self {
-        let wait = steps.iter().position(|step| matches!(step.op, Op::AwaitStart { .. })).unwrap_or(steps.len());
+        let wait =
+            steps.iter().position(|step| matches!(step.op, Op::AwaitStart { .. })).unwrap_or(steps.len());
         let late = steps.get(wait + 1..).unwrap_or_default();
         let program = late.iter().rev().find_map(|step| match step.op {
             Op::Execute { args, .. } => args.iter().next().map(|name| name.to_string_lossy().into_owned()),
@@ -39,7 +40,9 @@ impl LateSteps {
 
 /// What failed before Ready.
 pub fn failure(report: &Report, step: Option<&Step<'_>>) -> Error {
-    let Some(step) = step else { return Error::kernel("set up the container", report.call().to_owned(), report.errno()) };
+    let Some(step) = step else {
+        return Error::kernel("set up the container", report.call().to_owned(), report.errno());
+    };
     let error = match &step.op {
         Op::FindExecutable { candidates } => executable(report.errno(), *candidates),
         _ => Error::kernel(step.op.to_string(), report.call().to_owned(), report.errno()),
@@ -58,9 +61,15 @@ fn executable(errno: Errno, candidates: child::List<'_>) -> Error {
     let first = candidates.iter().next().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
     let name = first.rsplit('/').next().unwrap_or_default().to_owned();
     match (errno, candidates.count()) {
-        (Errno::NOENT, 1) => Error::new(Kind::NotFound, format!("exec: {first:?}: stat {first}: no such file or directory")),
-        (Errno::NOENT, _) => Error::new(Kind::NotFound, format!("exec: {name:?}: executable file not found in $PATH")),
-        (Errno::ISDIR, _) => Error::new(Kind::Kernel, format!("exec: {first:?}: is a directory: permission denied")),
+        (Errno::NOENT, 1) => {
+            Error::new(Kind::NotFound, format!("exec: {first:?}: stat {first}: no such file or directory"))
+        }
+        (Errno::NOENT, _) => {
+            Error::new(Kind::NotFound, format!("exec: {name:?}: executable file not found in $PATH"))
+        }
+        (Errno::ISDIR, _) => {
+            Error::new(Kind::Kernel, format!("exec: {first:?}: is a directory: permission denied"))
+        }
         (Errno::ACCESS, _) => Error::new(Kind::Kernel, format!("exec: {first:?}: permission denied")),
         (Errno::NOTDIR, _) => Error::new(Kind::Kernel, format!("exec: {first:?}: not a directory")),
         (errno, _) => Error::kernel(format!("exec: {first:?}"), "stat", errno),
@@ -69,10 +78,14 @@ fn executable(errno: Errno, candidates: child::List<'_>) -> Error {
 
 /// What failed after start, from the page and the record.
 pub fn start_failure(page: Page, state: &State) -> Error {
-    let Some(report) = page.failure() else { return Error::new(Kind::Internal, "init failed without a reason") };
+    let Some(report) = page.failure() else {
+        return Error::new(Kind::Internal, "init failed without a reason");
+    };
     let late = &state.late;
     let text = report.step.checked_sub(late.first).and_then(|index| late.texts.get(index as usize));
-    let Some((key, what)) = text else { return Error::kernel("start the program", report.call().to_owned(), report.errno()) };
+    let Some((key, what)) = text else {
+        return Error::kernel("start the program", report.call().to_owned(), report.errno());
+    };
     let error = match report.call() {
         "execve" => Error::kernel(format!("exec {:?}", late.program), "execve", report.errno()),
         call => Error::kernel(what.clone(), call.to_owned(), report.errno()),

@@ -87,7 +87,8 @@ fn private_file(plan: &[u8], offset: usize) -> Result<OwnedFd> {
     let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen", what)?;
     fsconfig_create(context.as_fd()).context("fsconfig", what)?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).context("fsmount", what)?;
+    let mount =
+        fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).context("fsmount", what)?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let writable = openat(&mount, "init", flags, Mode::from_raw_mode(0o500)).context("openat", what)?;
     fill(&writable, plan, offset)?;

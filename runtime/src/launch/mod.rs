@@ -126,7 +126,9 @@ pub fn create(root: &Root, id: &ContainerId, bundle: &Bundle, options: &Options)
     let mut undo = Undo::new(&directory);
     let made = prepared.make(&spec, &directory, &mut undo);
     match made {
-        Ok((spawned, record, state, console)) => Ok(Created { spawned, directory, record, state, console, warnings }),
+        Ok((spawned, record, state, console)) => {
+            Ok(Created { spawned, directory, record, state, console, warnings })
+        }
         Err(error) => Err(undo.undo(error)),
     }
 }
@@ -142,9 +144,10 @@ pub(crate) fn filter(spec: &crate::config::Spec, config: &Config, problems: &mut
         }
     };
     let capabilities = config.process.as_ref().map(|process| process.capabilities.sets().effective);
-    let no_new_privileges = config.process.as_ref().is_some_and(|process| {
-        process.capabilities.no_new_privileges() == child::op::NoNewPrivs::Set
-    });
+    let no_new_privileges = config
+        .process
+        .as_ref()
+        .is_some_and(|process| process.capabilities.no_new_privileges() == child::op::NoNewPrivs::Set);
     const CAP_SYS_ADMIN: u64 = 1 << 21;
     let late = no_new_privileges || capabilities.is_some_and(|set| set & CAP_SYS_ADMIN != 0);
     let order = if late { Order::Late } else { Order::Early };
@@ -179,8 +182,11 @@ impl Prepared<'_> {
         let terminal = self.config.process.as_ref().is_some_and(|process| process.terminal.is_some());
         if self.options.console_socket.is_some() && !terminal {
             problems.errors.push(
-                Error::new(Kind::InvalidConfig, "cannot use console socket if orlop will not detach or allocate tty")
-                    .with_key("--console-socket"),
+                Error::new(
+                    Kind::InvalidConfig,
+                    "cannot use console socket if orlop will not detach or allocate tty",
+                )
+                .with_key("--console-socket"),
             );
         }
     }
@@ -248,7 +254,11 @@ impl Prepared<'_> {
     }
 
     fn stages(&self) -> Stages {
-        let born = if self.layout.is_pure_v2() && self.options.driver == cgroups::Driver::Cgroupfs { Born::InCgroup } else { Born::Outside };
+        let born = if self.layout.is_pure_v2() && self.options.driver == cgroups::Driver::Cgroupfs {
+            Born::InCgroup
+        } else {
+            Born::Outside
+        };
         let privilege = if self.facts.euid() == 0 { Privilege::Host } else { Privilege::Rootless };
         let conditions = Conditions { born_in_cgroup: born, privilege };
         stages(&self.config.namespaces, self.config.namespaces.time_offsets.is_some(), conditions)
@@ -262,7 +272,10 @@ impl Prepared<'_> {
             .context("statx", what)
             .map_err(|error| error.with_key("root.path"))?;
         if rustix::fs::FileType::from_raw_mode(seen.stx_mode.into()) != rustix::fs::FileType::Directory {
-            return Err(Error::invalid("root.path", format!("{} is not a directory", path.to_string_lossy())));
+            return Err(Error::invalid(
+                "root.path",
+                format!("{} is not a directory", path.to_string_lossy()),
+            ));
         }
         Ok((rustix::fs::makedev(seen.stx_dev_major, seen.stx_dev_minor), seen.stx_ino))
     }
@@ -272,7 +285,8 @@ impl Prepared<'_> {
     }
 
     fn keyring(&self) -> Option<CString> {
-        (self.options.keyring == Keyring::New).then(|| CString::new(format!("_ses.{}", self.id)).unwrap_or_default())
+        (self.options.keyring == Keyring::New)
+            .then(|| CString::new(format!("_ses.{}", self.id)).unwrap_or_default())
     }
 
     /// Opens what the plan names, seals the image and clones.
@@ -285,7 +299,9 @@ impl Prepared<'_> {
         record: &record::File,
     ) -> Result<Spawned> {
         let what = || "make the create socket".to_owned();
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).context("socketpair", what)?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .context("socketpair", what)?;
         let (proc, start) = (procfs::open()?, start::listen(directory)?);
         let hook_output = if self.config.hooks.run_inside() { Some(open::hook_output()?) } else { None };
         let user = self.joined_user_namespace()?;
@@ -301,7 +317,8 @@ impl Prepared<'_> {
             user_namespace: user.as_ref().map(AsFd::as_fd),
         };
         let mut inherited = Inherited::gather(&plan.opens, &ready)?;
-        let header = (inherited.add_anywhere(theirs.as_fd())?, inherited.add_anywhere(record.descriptor().as_fd())?);
+        let header =
+            (inherited.add_anywhere(theirs.as_fd())?, inherited.add_anywhere(record.descriptor().as_fd())?);
         let bytes = encode(&plan.steps, &inherited.place(), header)?;
         let image = image::with_plan(&bytes)?;
         let born = if procs.is_none() { cgroup.unified_group() } else { None };
@@ -326,7 +343,8 @@ impl Prepared<'_> {
     ) -> Result<Spawned> {
         let copy = image_number(image, inherited)?;
         let number = copy.as_raw_fd();
-        let texts = [number.to_string(), image.offset.to_string(), image.len.to_string()].map(|text| CString::new(text).unwrap_or_default());
+        let texts = [number.to_string(), image.offset.to_string(), image.len.to_string()]
+            .map(|text| CString::new(text).unwrap_or_default());
         let mut inherit = inherited.numbers();
         inherit.push(number);
         let new_user = stages.first & Namespace::User as u32 != 0;
@@ -340,7 +358,11 @@ impl Prepared<'_> {
             maps: new_user.then(|| theirs.as_fd()),
         };
         let process = spawn.start().map_err(|errno| {
-            if new_user { userns::explain_clone(errno) } else { Error::kernel("make the container's first process", "clone3", errno) }
+            if new_user {
+                userns::explain_clone(errno)
+            } else {
+                Error::kernel("make the container's first process", "clone3", errno)
+            }
         })?;
         let deadline = Deadline::new("create", self.options.timeout);
         Ok(Spawned { pid: process.pid, pidfd: process.pidfd, socket: ours, page, deadline })
@@ -361,7 +383,8 @@ impl Prepared<'_> {
 /// The image's descriptor above those that the child places.
 fn image_number(image: &image::Image, inherited: &Inherited) -> Result<OwnedFd> {
     let above = i32::try_from(inherited.numbers().len()).unwrap_or(i32::MAX);
-    rustix::io::fcntl_dupfd_cloexec(&image.file, above).context("fcntl(F_DUPFD_CLOEXEC)", || "copy a descriptor".to_owned())
+    rustix::io::fcntl_dupfd_cloexec(&image.file, above)
+        .context("fcntl(F_DUPFD_CLOEXEC)", || "copy a descriptor".to_owned())
 }
 
 /// On v2 a process that is not born in its group joins it like a v1 group, by writing `0`.
@@ -376,11 +399,14 @@ fn cgroup_procs(cgroup: &cgroups::Prepared, stages: &Stages) -> Result<Option<Ow
 /// The header and the steps as the child reads them; the first step gets the places of the descriptors.
 fn encode(steps: &[Step<'_>], place: &[u8], (socket, page): (i32, i32)) -> Result<Vec<u8>> {
     let broken = |error: postcard::Error| Error::new(Kind::Internal, format!("encode the plan: {error}"));
-    let header = Header { steps: u32::try_from(steps.len()).unwrap_or(u32::MAX), socket: Fd(socket), page: Fd(page) };
+    let header =
+        Header { steps: u32::try_from(steps.len()).unwrap_or(u32::MAX), socket: Fd(socket), page: Fd(page) };
     let mut bytes = postcard::to_stdvec(&header).map_err(broken)?;
     for step in steps {
         let op = match step.op {
-            Op::Descriptors { keep, socket, proc, .. } => Op::Descriptors { place: Words::new(place), keep, socket, proc },
+            Op::Descriptors { keep, socket, proc, .. } => {
+                Op::Descriptors { place: Words::new(place), keep, socket, proc }
+            }
             other => other,
         };
         bytes.extend(postcard::to_stdvec(&op).map_err(broken)?);
@@ -397,12 +423,69 @@ pub(crate) fn view(record: &cgroups::Record) -> crate::config::cgroup_mount::Hos
         cgroups::Mounts::Hierarchies { mounts, .. } => {
             let (unified, hierarchies): (Vec<_>, Vec<_>) = mounts
                 .into_iter()
-                .map(|mount| (mount.version, Hierarchy { name: mount.name, data: mount.options, group: c_string(mount.source) }))
+                .map(|mount| {
+                    (
+                        mount.version,
+                        Hierarchy { name: mount.name, data: mount.options, group: c_string(mount.source) },
+                    )
+                })
                 .partition(|(version, _)| *version == cgroups::Version::V2);
             HostCgroups::V1 {
                 hierarchies: hierarchies.into_iter().map(|entry| entry.1).collect(),
                 unified: unified.into_iter().map(|entry| entry.1).next(),
             }
+        }
+    }
+}
+
+/// The plan of a bundle on this host, as text; nothing is opened, made or run.
+///
+/// # Errors
+/// As [`create`] before it touches anything.
+pub fn describe(bundle: &Bundle, driver: cgroups::Driver) -> Result<Vec<String>> {
+    let options = Options::default_for(driver);
+    let id = ContainerId::try_from("plan")?;
+    let facts = Facts::default();
+    let mut problems = Problems::default();
+    let spec = bundle.config()?;
+    let config = Config::check(&spec, bundle.path(), &facts, &mut problems);
+    let filter = filter(&spec, &config, &mut problems);
+    problems.finish()?;
+    let layout = cgroups::Layout::detect()?;
+    let prepared = Prepared { options: &options, bundle, config, facts, layout, filter, id: &id };
+    let record = cgroups::plan(&prepared.request(), &prepared.layout)?;
+    let view = prepared.config.mounts.cgroup_view(&view(&record));
+    let (stages, keyring) = (prepared.stages(), prepared.keyring());
+    let inputs = Inputs {
+        config: &prepared.config,
+        stages: &stages,
+        descriptors: 3,
+        root_inode: (0, 0),
+        cgroup_files: record.container_paths().len(),
+        cgroup_view: &view,
+        adopt: prepared.adopt(),
+        root_change: options.root_change,
+        keyring: keyring.as_deref(),
+        filter: prepared.filter.as_ref(),
+        states: [(b"", b""); 2],
+        hook_timeout_ms: 0,
+    };
+    Ok(plan::create(&inputs).lines())
+}
+
+impl Options {
+    /// No sockets, no files, the defaults of the command line.
+    pub fn default_for(driver: cgroups::Driver) -> Self {
+        Self {
+            descriptors: Vec::new(),
+            console_socket: None,
+            pidfd_socket: None,
+            pid_file: None,
+            root_change: RootChange::Pivot,
+            keyring: Keyring::New,
+            driver,
+            timeout: Duration::from_secs(30),
+            environment: Vec::new(),
         }
     }
 }

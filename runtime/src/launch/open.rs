@@ -60,7 +60,8 @@ impl Inherited {
     }
 
     fn open(&mut self, place: i32, open: &Open<'_>, ready: &Ready<'_>, limit: i32) -> Result<()> {
-        let absent = || Error::new(Kind::Internal, format!("the plan opens what is not there: {}", open.describe()));
+        let absent =
+            || Error::new(Kind::Internal, format!("the plan opens what is not there: {}", open.describe()));
         match open {
             Open::Socket => self.add(ready.socket, place, limit),
             Open::Proc => self.add(ready.proc, place, limit),
@@ -72,7 +73,8 @@ impl Inherited {
                 self.add(fd.as_fd(), place, limit)
             }
             Open::Tree(tree) => {
-                let fd = detached(tree, ready.user_namespace).map_err(|error| error.with_key(tree.key.clone().into_owned()))?;
+                let fd = detached(tree, ready.user_namespace)
+                    .map_err(|error| error.with_key(tree.key.clone().into_owned()))?;
                 self.add(fd.as_fd(), place, limit)
             }
         }
@@ -83,15 +85,18 @@ impl Inherited {
     /// # Errors
     /// `Kernel`.
     pub fn add_anywhere(&mut self, fd: BorrowedFd<'_>) -> Result<i32> {
-        let above = i32::try_from(self.copies.len()).unwrap_or(i32::MAX).saturating_add(self.places.len() as i32);
-        let copy = fcntl_dupfd_cloexec(fd, above).context("fcntl(F_DUPFD_CLOEXEC)", || "copy a descriptor".to_owned())?;
+        let above =
+            i32::try_from(self.copies.len()).unwrap_or(i32::MAX).saturating_add(self.places.len() as i32);
+        let copy = fcntl_dupfd_cloexec(fd, above)
+            .context("fcntl(F_DUPFD_CLOEXEC)", || "copy a descriptor".to_owned())?;
         let number = copy.as_raw_fd();
         self.copies.push(copy);
         Ok(number)
     }
 
     fn add(&mut self, fd: BorrowedFd<'_>, place: i32, limit: i32) -> Result<()> {
-        let copy = fcntl_dupfd_cloexec(fd, limit).context("fcntl(F_DUPFD_CLOEXEC)", || "copy a descriptor".to_owned())?;
+        let copy = fcntl_dupfd_cloexec(fd, limit)
+            .context("fcntl(F_DUPFD_CLOEXEC)", || "copy a descriptor".to_owned())?;
         self.copies.push(copy);
         self.places.push(place);
         Ok(())
@@ -100,7 +105,9 @@ impl Inherited {
     /// The pairs of from and to for the plan's first step.
     pub fn place(&self) -> Vec<u8> {
         let pairs = self.copies.iter().zip(&self.places);
-        pairs.flat_map(|(copy, place)| [copy.as_raw_fd().to_ne_bytes(), place.to_ne_bytes()].concat()).collect()
+        pairs
+            .flat_map(|(copy, place)| [copy.as_raw_fd().to_ne_bytes(), place.to_ne_bytes()].concat())
+            .collect()
     }
 
     /// The numbers that must survive the exec of the init image.
@@ -112,7 +119,8 @@ impl Inherited {
 /// Opens a namespace and checks that it is one of the type that the configuration says. ioctl_nsfs(2).
 fn namespace(kind: u32, path: &Path) -> Result<OwnedFd> {
     let what = || format!("open {} namespace {}", child::op::namespace_name(kind), path.display());
-    let fd = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).context("openat", what)?;
+    let fd = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+        .context("openat", what)?;
     const NSFS_MAGIC: u64 = 0x6e73_6673;
     if fstatfs(&fd).context("fstatfs", what)?.f_type as u64 != NSFS_MAGIC {
         return Err(Error::new(Kind::InvalidConfig, format!("{} is not a namespace", path.display())));
@@ -122,13 +130,17 @@ fn namespace(kind: u32, path: &Path) -> Result<OwnedFd> {
         return Ok(fd);
     }
     let (found, asked) = (child::op::namespace_name(found), child::op::namespace_name(kind));
-    Err(Error::new(Kind::InvalidConfig, format!("{} is a {found} namespace, not a {asked} namespace", path.display())))
+    Err(Error::new(
+        Kind::InvalidConfig,
+        format!("{} is a {found} namespace, not a {asked} namespace", path.display()),
+    ))
 }
 
 /// A detached copy of a tree, id-mapped if asked.
 fn detached(tree: &Tree<'_>, own: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
     let what = || format!("open {}", tree.source.to_string_lossy());
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_NO_AUTOMOUNT;
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_NO_AUTOMOUNT;
     if tree.depth == Depth::Tree {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
@@ -155,10 +167,12 @@ fn map_ids(fd: &OwnedFd, map: &IdMap<'_>, own: Option<BorrowedFd<'_>>, source: &
     let number = u64::from(namespace.as_raw_fd().unsigned_abs());
     let attr = MountAttr { attr_set: MOUNT_ATTR_IDMAP, userns_fd: number, ..MountAttr::default() };
     let flags = if map.depth == Depth::Tree { AT_RECURSIVE } else { 0 };
-    mount_setattr(fd, flags, &attr).context("mount_setattr(MOUNT_ATTR_IDMAP)", what).map_err(|error| match error.errno() {
-        Some(Errno::INVAL) => error.with_hint("the file system does not support id-mapped mounts"),
-        Some(Errno::PERM) => error.with_hint("id-mapping needs CAP_SYS_ADMIN over the file system"),
-        _ => error,
+    mount_setattr(fd, flags, &attr).context("mount_setattr(MOUNT_ATTR_IDMAP)", what).map_err(|error| {
+        match error.errno() {
+            Some(Errno::INVAL) => error.with_hint("the file system does not support id-mapped mounts"),
+            Some(Errno::PERM) => error.with_hint("id-mapping needs CAP_SYS_ADMIN over the file system"),
+            _ => error,
+        }
     })
 }
 
@@ -167,5 +181,6 @@ fn map_ids(fd: &OwnedFd, map: &IdMap<'_>, own: Option<BorrowedFd<'_>>, source: &
 /// # Errors
 /// `Kernel`.
 pub fn hook_output() -> Result<OwnedFd> {
-    memfd_create("orlop-hooks", MemfdFlags::CLOEXEC).context("memfd_create", || "collect the output of hooks".to_owned())
+    memfd_create("orlop-hooks", MemfdFlags::CLOEXEC)
+        .context("memfd_create", || "collect the output of hooks".to_owned())
 }

@@ -28,7 +28,11 @@ const QUOTED: i64 = 1024;
 ///
 /// # Errors
 /// `Hook`, with what the hook printed.
-pub fn run_hooks<'a>(hooks: impl IntoIterator<Item = &'a Hook>, state: &str, default: Duration) -> Result<()> {
+pub fn run_hooks<'a>(
+    hooks: impl IntoIterator<Item = &'a Hook>,
+    state: &str,
+    default: Duration,
+) -> Result<()> {
     hooks.into_iter().try_for_each(|hook| run_hook(hook, state, default))
 }
 
@@ -68,7 +72,8 @@ fn command(program: &OsStr) -> Command {
 fn run(mut command: Command, input: &[u8], timeout: Duration) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let what = || format!("run {name}");
-    let output: File = memfd_create("orlop-output", MemfdFlags::CLOEXEC).context("memfd_create", what)?.into();
+    let output: File =
+        memfd_create("orlop-output", MemfdFlags::CLOEXEC).context("memfd_create", what)?.into();
     let copies = (output.try_clone().context("dup", what)?, output.try_clone().context("dup", what)?);
     let mut child = command.stdout(copies.0).stderr(copies.1).spawn().context("execve", what)?;
     drop(command);
@@ -107,7 +112,9 @@ fn finish(mut child: Child, name: &str, output: File, timeout: Duration) -> Resu
     let seconds = timeout.as_secs_f32();
     match (ended, status.success()) {
         (true, true) => Ok(()),
-        (false, _) => Err(Error::new(Kind::Timeout, format!("{}: killed after {seconds} s{printed}", what()))),
+        (false, _) => {
+            Err(Error::new(Kind::Timeout, format!("{}: killed after {seconds} s{printed}", what())))
+        }
         (true, false) => Err(Error::new(Kind::Kernel, format!("{}: {status}{printed}", what()))),
     }
 }

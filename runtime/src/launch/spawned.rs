@@ -7,7 +7,9 @@ use child::message::Message;
 use child::page::{Page, Phase};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{PidfdFlags, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid,
+};
 use rustix::time::Timespec;
 use sys::error::Context;
 
@@ -125,7 +127,9 @@ impl Spawned {
                 let errno = Errno::from_raw_os_error(status.exit_status().unwrap_or(1).clamp(1, 4095));
                 Error::kernel("execute the init image", "execveat", errno)
             }
-            (_, Ok(Some(status))) => Error::new(Kind::Kernel, format!("{doing}: init ended: {}", how(&status))),
+            (_, Ok(Some(status))) => {
+                Error::new(Kind::Kernel, format!("{doing}: init ended: {}", how(&status)))
+            }
             (_, Ok(None)) => Error::new(Kind::Kernel, format!("{doing}: init ended")),
             (_, Err(error)) => Error::new(Kind::Kernel, format!("{doing}: init ended")).and_also(error),
         }

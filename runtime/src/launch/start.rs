@@ -79,12 +79,7 @@ fn check(state: &State, status: Status) -> Result<()> {
 ///
 /// # Errors
 /// What init noted on the page, or how it ended.
-pub fn await_program(
-    connection: &OwnedFd,
-    page: Page,
-    deadline: &Deadline,
-    state: &State,
-) -> Result<()> {
+pub fn await_program(connection: &OwnedFd, page: Page, deadline: &Deadline, state: &State) -> Result<()> {
     let doing = || format!("container {}: wait for the program", state.id);
     loop {
         readable(connection, deadline, doing)?;
@@ -97,7 +92,12 @@ pub fn await_program(
     match page.phase() {
         Some(Phase::Executing) => {}
         Some(Phase::Failed) => return Err(explain::start_failure(page, state)),
-        _ => return Err(Error::new(Kind::Kernel, format!("container {}: init was killed before the program ran", state.id))),
+        _ => {
+            return Err(Error::new(
+                Kind::Kernel,
+                format!("container {}: init was killed before the program ran", state.id),
+            ));
+        }
     }
     let pid = state.init.map_or(0, |init| init.pid);
     run_hooks(&state.poststart, &state_json::for_hook(state, Status::Running, pid), deadline.left())

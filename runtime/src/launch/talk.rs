@@ -33,12 +33,22 @@ pub(super) struct Talk<'a> {
 }
 
 impl<'a> Talk<'a> {
-    pub(super) fn new(prepared: &'a Prepared<'a>, plan: &'a Plan<'a>, cgroup: &'a cgroups::Prepared, spawned: Spawned) -> Self {
+    pub(super) fn new(
+        prepared: &'a Prepared<'a>,
+        plan: &'a Plan<'a>,
+        cgroup: &'a cgroups::Prepared,
+        spawned: Spawned,
+    ) -> Self {
         Self { prepared, plan, cgroup, spawned, console: None, copy_from: None }
     }
 
     /// Answers the child until it is ready; returns the terminal's master unless a socket got it.
-    pub(super) fn until_ready(&mut self, state: &mut State, record: &mut record::File, undo: &mut Undo<'_>) -> Result<Option<OwnedFd>> {
+    pub(super) fn until_ready(
+        &mut self,
+        state: &mut State,
+        record: &mut record::File,
+        undo: &mut Undo<'_>,
+    ) -> Result<Option<OwnedFd>> {
         if self.prepared.stages().first & Namespace::User as u32 != 0 {
             self.maps()?;
             self.spawned.send(Said::Go)?;
@@ -57,7 +67,9 @@ impl<'a> Talk<'a> {
                 Said::CopyFrom => self.copy_from = fd,
                 Said::CopyTo => self.copy(fd)?,
                 Said::Console => self.take_console(fd)?,
-                Said::Go | Said::Start | Said::Listener => return Err(Error::new(Kind::Internal, "the new process broke the protocol")),
+                Said::Go | Said::Start | Said::Listener => {
+                    return Err(Error::new(Kind::Internal, "the new process broke the protocol"));
+                }
             }
             if !matches!(message.kind, Said::CopyFrom | Said::Console) {
                 self.spawned.send(Said::Go)?;
@@ -65,7 +77,13 @@ impl<'a> Talk<'a> {
         }
     }
 
-    fn cloned(&mut self, pid: u32, state: &mut State, record: &mut record::File, undo: &mut Undo<'_>) -> Result<()> {
+    fn cloned(
+        &mut self,
+        pid: u32,
+        state: &mut State,
+        record: &mut record::File,
+        undo: &mut Undo<'_>,
+    ) -> Result<()> {
         self.spawned.become_last(pid)?;
         undo.init = self.spawned.pidfd.try_clone().ok();
         state.init = Some(Init::of(self.spawned.pid, &self.spawned.pidfd)?);
@@ -83,9 +101,14 @@ impl<'a> Talk<'a> {
     fn on_child(&self, step: &Step<'_>) -> Result<()> {
         let pid = self.spawned.pid;
         let done = match step.op {
-            Op::Rlimit { resource, soft, hard } => task::prlimit(pid, resource, soft, hard).context("prlimit", || step.op.to_string()),
-            Op::Scheduler { attributes } => task::sched_setattr(pid, sched_attr(attributes)).context("sched_setattr", || step.op.to_string()),
-            Op::IoPriority { value } => task::ioprio_set(pid, value).context("ioprio_set", || step.op.to_string()),
+            Op::Rlimit { resource, soft, hard } => {
+                task::prlimit(pid, resource, soft, hard).context("prlimit", || step.op.to_string())
+            }
+            Op::Scheduler { attributes } => task::sched_setattr(pid, sched_attr(attributes))
+                .context("sched_setattr", || step.op.to_string()),
+            Op::IoPriority { value } => {
+                task::ioprio_set(pid, value).context("ioprio_set", || step.op.to_string())
+            }
             Op::OomScoreAdj { value } => oom_score_adj(pid, value.0),
             _ => Err(Error::new(Kind::Internal, format!("the parent cannot {}", step.op))),
         };
@@ -93,7 +116,8 @@ impl<'a> Talk<'a> {
     }
 
     fn adopt(&self) -> Result<()> {
-        let pid = Pid::from_raw(self.spawned.pid).ok_or_else(|| Error::new(Kind::Internal, "the new process has no pid"))?;
+        let pid = Pid::from_raw(self.spawned.pid)
+            .ok_or_else(|| Error::new(Kind::Internal, "the new process has no pid"))?;
         self.cgroup.adopt(pid)
     }
 
@@ -131,6 +155,7 @@ fn sched_attr(attributes: child::op::Scheduler) -> task::SchedAttr {
 fn oom_score_adj(pid: i32, value: &CStr) -> Result<()> {
     let what = || format!("write {} to /proc/{pid}/oom_score_adj", value.to_string_lossy());
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = openat(procfs::open()?, format!("{pid}/oom_score_adj"), flags, Mode::empty()).context("openat", what)?;
+    let file = openat(procfs::open()?, format!("{pid}/oom_score_adj"), flags, Mode::empty())
+        .context("openat", what)?;
     write(file, value.to_bytes()).context("write", what).map(drop)
 }

@@ -33,12 +33,25 @@ pub struct Undo<'a> {
 impl<'a> Undo<'a> {
     /// Nothing but the claimed directory.
     pub fn new(directory: &'a Directory) -> Self {
-        Self { directory, init: None, cgroup: None, poststop: Vec::new(), hooks_ran: None, resctrl: Vec::new() }
+        Self {
+            directory,
+            init: None,
+            cgroup: None,
+            poststop: Vec::new(),
+            hooks_ran: None,
+            resctrl: Vec::new(),
+        }
     }
 
     /// Takes everything back. What cannot be is added to `cause`.
     pub fn undo(self, cause: Error) -> Error {
-        let steps = [self.end_init(), self.remove_cgroup(), self.remove_resctrl(), self.run_poststop(), self.directory.remove()];
+        let steps = [
+            self.end_init(),
+            self.remove_cgroup(),
+            self.remove_resctrl(),
+            self.run_poststop(),
+            self.directory.remove(),
+        ];
         steps.into_iter().filter_map(Result::err).fold(cause, Error::and_also)
     }
 
@@ -58,9 +71,9 @@ impl<'a> Undo<'a> {
 
     fn remove_resctrl(&self) -> Result<()> {
         use sys::error::Context;
-        self.resctrl
-            .iter()
-            .try_for_each(|path| std::fs::remove_dir(path).context("rmdir", || format!("remove {}", path.display())))
+        self.resctrl.iter().try_for_each(|path| {
+            std::fs::remove_dir(path).context("rmdir", || format!("remove {}", path.display()))
+        })
     }
 
     fn run_poststop(&self) -> Result<()> {

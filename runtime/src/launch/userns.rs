@@ -58,7 +58,9 @@ fn put(proc: &OwnedFd, pid: i32, file: &str, text: &str, key: &'static str) -> R
     let opened = openat(proc, format!("{pid}/{file}"), flags, Mode::empty()).context("openat", what);
     let fd = opened.map_err(|error| error.with_key(key))?;
     write(&fd, text.as_bytes()).context("write", what).map(drop).map_err(|error| match error.errno() {
-        Some(Errno::PERM) => error.with_key(key).with_hint("these ids are not the caller's to map; see /etc/subuid and /etc/subgid"),
+        Some(Errno::PERM) => error
+            .with_key(key)
+            .with_hint("these ids are not the caller's to map; see /etc/subuid and /etc/subgid"),
         _ => error.with_key(key),
     })
 }
@@ -67,7 +69,9 @@ fn help(program: &'static str, pid: i32, lines: &str, key: &'static str) -> Resu
     let mut args = vec![pid.to_string()];
     args.extend(lines.split_ascii_whitespace().map(str::to_owned));
     run_helper(program, &args, HELPER_PATIENCE).map_err(|error| match error.errno() {
-        Some(Errno::NOENT) => error.with_key(key).with_hint("install newuidmap and newgidmap (package uidmap), or map only your own id"),
+        Some(Errno::NOENT) => error
+            .with_key(key)
+            .with_hint("install newuidmap and newgidmap (package uidmap), or map only your own id"),
         _ => error.with_key(key).with_hint("the ranges must be granted in /etc/subuid and /etc/subgid"),
     })
 }
@@ -105,7 +109,8 @@ pub fn user_namespace(pid: i32) -> Result<OwnedFd> {
 /// What the errno of a clone with a new user namespace means on hosts that forbid it.
 pub fn explain_clone(errno: Errno) -> Error {
     let error = Error::kernel("make the container's first process", "clone3", errno);
-    let limit = procfs::open().ok().and_then(|proc| procfs::read_file(&proc, "sys/user/max_user_namespaces").ok());
+    let limit =
+        procfs::open().ok().and_then(|proc| procfs::read_file(&proc, "sys/user/max_user_namespaces").ok());
     let restricted = procfs::open()
         .ok()
         .and_then(|proc| procfs::read_file(&proc, "sys/kernel/apparmor_restrict_unprivileged_userns").ok());

@@ -1,0 +1,70 @@
+//! What each command does: options in, library calls, output. Start at [`run`].
+
+mod create;
+mod delete;
+mod kill;
+mod list;
+mod plan;
+mod spec;
+mod start;
+mod state;
+
+use crate::cli::args::{Command, Globals, Invocation, RootOrigin};
+use crate::id::ContainerId;
+use crate::state::{Directory, Root};
+use crate::{Error, Kind, Result};
+
+/// Does what the command line asks; the value is the exit status.
+///
+/// # Errors
+/// What is printed once, by `main`.
+pub fn run(invocation: Invocation) -> Result<u8> {
+    let Invocation { globals, command, warnings } = invocation;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    match command {
+        Command::Create(options) => create::create(&globals, options),
+        Command::Run(options) => create::run(&globals, options),
+        Command::Start(options) => start::start(&globals, &options),
+        Command::State(id) => state::state(&globals, &id),
+        Command::Kill(options) => kill::kill(&globals, &options),
+        Command::Delete(options) => delete::delete(&globals, &options),
+        Command::List(options) => list::list(&globals, &options),
+        Command::Spec(options) => spec::spec(&options),
+        Command::Plan(options) => plan::plan(&globals, &options),
+        Command::Validate(options) => plan::validate(&globals, &options),
+        other => {
+            Err(Error::new(Kind::Unsupported, format!("the command is not built yet: {}", name(&other))))
+        }
+    }
+}
+
+/// The name of a command that this version does not have.
+fn name(command: &Command) -> String {
+    let text = format!("{command:?}");
+    text.split(['(', ' ']).next().unwrap_or_default().to_lowercase()
+}
+
+/// The directory of states, made if absent.
+fn root(globals: &Globals) -> Result<Root> {
+    let root = Root::open_or_create(&globals.root.path)?;
+    if globals.root.origin == RootOrigin::XdgRuntimeDir {
+        root.make_sticky()?;
+    }
+    Ok(root)
+}
+
+/// The state directory of a container that exists.
+fn container(globals: &Globals, id: &ContainerId) -> Result<Directory> {
+    match Root::open(&globals.root.path) {
+        Ok(root) => root.container(id),
+        Err(error) if error.errno() == Some(rustix::io::Errno::NOENT) => Err(crate::state::missing(id)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Prints a line that a program reads; a closed pipe is an error, as the reader is gone.
+fn print(text: &str) -> Result<()> {
+    use std::io::Write;
+    use sys::error::Context;
+    std::io::stdout().write_all(text.as_bytes()).context("write", || "print the result".to_owned())
+}
