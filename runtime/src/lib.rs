@@ -18,6 +18,7 @@ pub mod pid_file;
 pub mod plan;
 pub mod procfs;
 pub mod record;
+pub mod resctrl;
 pub mod stages;
 pub mod state;
 pub mod step;

@@ -181,7 +181,7 @@ mod tests {
         let fake = Fake::new("join");
         let group = fake.prepare(named("gold"), &["L3:0=f"], Monitoring::Own).unwrap();
         let monitor = fake.0.join("gold/mon_groups/c1");
-        assert_eq!(group.made, [monitor.clone()]);
+        assert_eq!(group.made.as_slice(), std::slice::from_ref(&monitor));
         std::fs::write(monitor.join("tasks"), "").unwrap();
         group.join(42).unwrap();
         assert_eq!(std::fs::read_to_string(fake.0.join("gold/tasks")).unwrap(), "42");
