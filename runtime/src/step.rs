@@ -85,7 +85,7 @@ pub struct Tree<'a> {
 /// How a tree is id-mapped: MOUNT_ATTR_IDMAP (kernel 5.12, recursive with [`Depth::Tree`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct IdMap<'a> {
-    /// Lines of uid_map for the user namespace that carries the map; empty for the container's own.
+    /// Lines of uid_map for the user namespace that carries the map; empty for the one that the container joins.
     pub uid_map: &'a str,
     /// Lines of gid_map.
     pub gid_map: &'a str,

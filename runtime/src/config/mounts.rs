@@ -422,7 +422,7 @@ impl Around<'_> {
         problems: &mut Problems,
     ) -> Option<MountMap> {
         let keys = (format!("{key}.uidMappings"), format!("{key}.gidMappings"));
-        let map = MountMap {
+        let mut map = MountMap {
             uid: check_map(&shape.uid_mappings, &keys.0, problems),
             gid: check_map(&shape.gid_mappings, &keys.1, problems),
             depth: options.idmap.unwrap_or(Depth::One),
@@ -435,6 +435,10 @@ impl Around<'_> {
             ),
             (true, false) => problems.invalid(keys.0, "required together with gidMappings"),
             (false, true) => problems.invalid(keys.1, "required together with uidMappings"),
+            // The new namespace does not exist when the tree is mapped; another one with the same maps does as well.
+            (true, true) if self.mappings.owner == Owner::New => {
+                (map.uid, map.gid) = (self.mappings.uid.clone(), self.mappings.gid.clone());
+            }
             (true, true) | (false, false) => {}
         }
         if self.facts.euid() != 0 {
@@ -1103,7 +1107,8 @@ mod tests {
         let mounts = r#"[{"destination":"/a","source":"/s","options":["rbind","ridmap"]}]"#;
         user_namespace().steps(mounts, |_, opened| {
             let Open::Tree(tree) = &opened[0] else { panic!("{opened:?}") };
-            assert_eq!(tree.idmap, Some(IdMap { uid_map: "", gid_map: "", depth: Depth::Tree }));
+            let lines = "0 1000 1\n";
+            assert_eq!(tree.idmap, Some(IdMap { uid_map: lines, gid_map: lines, depth: Depth::Tree }));
         });
         let rootless = Case { euid: 1000, ..user_namespace() };
         assert_eq!(
