@@ -74,14 +74,25 @@ impl Terminal {
         !self.modes().local_modes.intersects(LocalModes::ICANON | LocalModes::ECHO)
     }
 
-    /// Waits for the command's end and returns its exit code, and what it printed last.
+    /// Waits for the command's end and returns its exit code, and what it printed since the last `expect`.
+    ///
+    /// It reads all the while, because a writer to a full terminal waits for its reader.
     #[track_caller]
     pub fn end(mut self) -> (Option<i32>, String) {
-        let status = crate::process::wait(&mut self.child, Duration::from_secs(20));
-        let rest = read_some(&self.master, Duration::from_millis(20));
-        let status =
-            status.unwrap_or_else(|| panic!("did not end; the terminal shows {:?}{rest:?}", self.seen));
-        (status.code(), format!("{}{rest}", self.seen))
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let status = self.child.try_wait().expect("wait");
+            let text = read_some(&self.master, Duration::from_millis(20));
+            self.seen.push_str(&text);
+            match status {
+                Some(status) if text.is_empty() => return (status.code(), self.seen),
+                None if Instant::now() > deadline => break,
+                _ => {}
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        panic!("did not end; the terminal shows {:?}", self.seen)
     }
 }
 
