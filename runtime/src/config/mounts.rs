@@ -583,7 +583,8 @@ impl Mounts {
         self.list.iter()
     }
 
-    /// Makes read-only what had to stay writable until the devices and the targets of later mounts were made.
+    /// Makes read-only what had to stay writable until the devices, the targets of later mounts, what hooks add and the
+    /// terminal's /dev/console were made.
     pub fn readonly_steps(&self) -> impl Iterator<Item = Step<'_>> {
         let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
         self.list
