@@ -160,16 +160,19 @@ impl Section {
             // a register of its own here. Number 0, setup(2), does not exist otherwise.
             return Decision::Newer;
         }
-        let private = raw.checked_sub(ARM_PRIVATE_BASE).filter(|&number| (number as usize) < PRIVATE);
-        let place = match private.filter(|_| self.arch == Arch::Arm) {
-            Some(number) => DENSE + number as usize,
-            None if newer.is_some_and(|newer| raw >= newer) => return Decision::Newer,
-            None => match raw.checked_sub(self.arch.base()) {
-                Some(number) if (number as usize) < DENSE => number as usize,
-                _ => return Decision::Default,
-            },
-        };
-        Decision::of(self.slot(place))
+        match Decision::of(self.place(raw).map_or(0, |place| self.slot(place))) {
+            Decision::Default if newer.is_some_and(|newer| raw >= newer) => Decision::Newer,
+            decided => decided,
+        }
+    }
+
+    /// Where the slot of a number is.
+    fn place(&self, raw: u32) -> Option<usize> {
+        let below = |base, limit| raw.checked_sub(base).map(|it| it as usize).filter(move |it| *it < limit);
+        match below(self.arch.base(), DENSE) {
+            None if self.arch == Arch::Arm => below(ARM_PRIVATE_BASE, PRIVATE).map(|place| DENSE + place),
+            dense => dense,
+        }
     }
 }
 

@@ -107,7 +107,8 @@ pub(crate) fn write_tables(folder: &Path) -> Result<String, String> {
 fn numbers_of(source: &Source, folder: &Path, generic: &[Entry]) -> Result<BTreeMap<String, u32>, String> {
     let own = read(folder, source.file)?;
     let mut found = BTreeMap::new();
-    for entry in own.iter().filter(|entry| source.abis.contains(&entry.abi.as_str())) {
+    let mine = own.iter().filter(|entry| source.abis.contains(&entry.abi.as_str()));
+    for entry in mine.filter(|entry| !is_gap(&entry.name)) {
         if found.insert(entry.name.clone(), entry.number).is_some() {
             return Err(format!("{}: {} is there twice", source.file, entry.name));
         }
@@ -133,6 +134,14 @@ fn parse(line: &str) -> Option<Entry> {
     let mut words = line.split_whitespace();
     let number = words.next()?.parse().ok().filter(|&number| number < ARM_PRIVATE)?;
     Some(Entry { number, abi: words.next()?.to_owned(), name: words.next()?.to_owned() })
+}
+
+/// MIPS gives numbers without a call names such as `reserved82` and `unused18`.
+fn is_gap(name: &str) -> bool {
+    ["reserved", "unused"].iter().any(|gap| {
+        name.strip_prefix(gap)
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+    })
 }
 
 fn render(rows: &Rows) -> String {

@@ -5,7 +5,7 @@
 const X: u16 = 65535;
 
 #[rustfmt::skip]
-pub(super) static ROWS: [(&str, [u16; 18]); 518] = [
+pub(super) static ROWS: [(&str, [u16; 18]); 508] = [
     ("_llseek", [140,X,X,140,X,X,140,140,X,X,140,X,140,140,X,140,X,140]),
     ("_newselect", [142,X,X,142,X,X,142,142,22,22,142,142,142,142,X,142,X,142]),
     ("_sysctl", [149,156,X,149,X,X,149,153,152,152,149,149,149,149,X,149,149,149]),
@@ -331,10 +331,6 @@ pub(super) static ROWS: [(&str, [u16; 18]); 518] = [
     ("renameat", [302,264,264,329,38,X,295,295,254,258,282,282,293,293,X,295,295,302]),
     ("renameat2", [353,316,316,382,276,276,351,351,311,315,337,337,357,357,276,347,347,371]),
     ("request_key", [287,249,249,310,218,218,280,281,240,244,265,265,270,270,218,279,279,286]),
-    ("reserved177", [X,X,X,X,X,X,X,X,177,177,X,X,X,X,X,X,X,X]),
-    ("reserved193", [X,X,X,X,X,X,X,X,193,193,X,X,X,X,X,X,X,X]),
-    ("reserved221", [X,X,X,X,X,X,X,221,X,X,X,X,X,X,X,X,X,X]),
-    ("reserved82", [X,X,X,X,X,X,X,82,X,X,X,X,X,X,X,X,X,X]),
     ("restart_syscall", [0,219,219,0,128,128,0,253,213,214,0,0,0,0,128,7,7,0]),
     ("riscv_flush_icache", [X,X,X,X,X,X,X,X,X,X,X,X,X,X,259,X,X,X]),
     ("riscv_hwprobe", [X,X,X,X,X,X,X,X,X,X,X,X,X,X,258,X,X,X]),
@@ -496,12 +492,6 @@ pub(super) static ROWS: [(&str, [u16; 18]); 518] = [
     ("unlink", [10,87,87,10,X,X,10,10,85,85,10,10,10,10,X,10,10,10]),
     ("unlinkat", [301,263,263,328,35,35,294,294,253,257,281,281,292,292,35,294,294,301]),
     ("unshare", [310,272,272,337,97,97,303,303,262,266,288,288,282,282,97,303,303,310]),
-    ("unused109", [X,X,X,X,X,X,X,109,X,X,X,X,X,X,X,X,X,X]),
-    ("unused150", [X,X,X,X,X,X,X,150,X,X,X,X,X,X,X,X,X,X]),
-    ("unused18", [X,X,X,X,X,X,X,18,X,X,X,X,X,X,X,X,X,X]),
-    ("unused28", [X,X,X,X,X,X,X,28,X,X,X,X,X,X,X,X,X,X]),
-    ("unused59", [X,X,X,X,X,X,X,59,X,X,X,X,X,X,X,X,X,X]),
-    ("unused84", [X,X,X,X,X,X,X,84,X,X,X,X,X,X,X,X,X,X]),
     ("uprobe", [X,336,336,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X]),
     ("uretprobe", [X,335,335,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X]),
     ("uselib", [86,134,X,86,X,X,86,86,X,X,86,86,86,86,X,86,86,86]),
