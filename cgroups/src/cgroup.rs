@@ -123,7 +123,7 @@ impl Cgroup {
                 "" => self.joinable(place, group, init)?,
                 sub => group.open(sub).map_err(|error| error.with_key("--cgroup"))?,
             };
-            join.add(place.version, &group)?;
+            join.add(place.version, group)?;
         }
         Ok(join)
     }

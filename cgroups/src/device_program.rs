@@ -1,16 +1,19 @@
 //! The device policy of a version 2 group: one small program (BPF_PROG_TYPE_CGROUP_DEVICE) that denies by default.
 //!
 //! ```text
-//! r2 = kind, r3 = access, r4 = major, r5 = minor        from struct bpf_cgroup_dev_ctx
-//! for each rule, the last one first:
-//!     if kind, major or minor do not match: go to the next rule
-//!     allow: take its access out of r3; return 1 if nothing is left
-//!     deny:  return 0 if its access is in r3
-//! return the default
+//! r2 = kind, r3 = access, r4 = major, r5 = minor, r6 = major and minor       from struct bpf_cgroup_dev_ctx
+//! for each run of rules with the same verdict, kind and access, the last run first:
+//!     if the kind does not match: go to the next run
+//!     all of rwm:        if the numbers of a rule match: go to its verdict
+//!     less, an allowing: if the numbers match: take the access out of r3; if nothing is left: go to allow
+//!     less, a denying:   if the numbers match and r3 has some of the access: go to deny
+//! the default: return it
+//! the other verdict: return it
 //! ```
 //!
-//! Start at [`assemble`] for the program, at [`install`] for how it gets into the kernel without a moment in which another
-//! policy or none is in force.
+//! Loading costs 2 to 3 us for each instruction, nearly all in the kernel's verifier, so the program is kept short. Start at
+//! [`assemble`] for the program, at [`install`] for how it gets into the kernel without a moment in which another policy or
+//! none is in force.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -34,9 +37,12 @@ const KIND_CHAR: i32 = 2;
 // Operations of linux/bpf.h, as far as they are used.
 const LOAD_WORD: u8 = 0x61; // dst = *(u32 *)(src + offset)
 const AND: u8 = 0x54; // w(dst) &= immediate
+const SHIFT_LEFT: u8 = 0x64; // w(dst) <<= immediate
 const SHIFT_RIGHT: u8 = 0x74; // w(dst) >>= immediate
+const OR_REGISTER: u8 = 0x4c; // w(dst) |= w(src)
 const MOVE_REGISTER: u8 = 0xbc; // w(dst) = w(src)
 const MOVE: u8 = 0xb4; // w(dst) = immediate
+const JUMP: u8 = 0x05;
 const JUMP_IF_EQUAL: u8 = 0x16; // w(dst) == immediate
 const JUMP_IF_NOT_EQUAL: u8 = 0x56; // w(dst) != immediate
 const EXIT: u8 = 0x95;
@@ -48,37 +54,56 @@ const KIND: u8 = 2;
 const ACCESS: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
+const NUMBER: u8 = 6;
+
+/// Bits of a minor number; a major one has the twelve above.
+const MINOR_BITS: i32 = 20;
+
+/// Jumps reach no further (a signed 16-bit number of instructions).
+const MAX_LENGTH: usize = i16::MAX as usize;
 
 const fn instruction(code: u8, dst: u8, src: u8, offset: i16, immediate: i32) -> Instruction {
     Instruction { code, registers: dst | src << 4, offset, immediate }
 }
 
-/// The program for `policy`.
-pub(crate) fn assemble(policy: &Policy) -> Vec<Instruction> {
-    let mut code = vec![
-        instruction(LOAD_WORD, KIND, CONTEXT, 0, 0),
-        instruction(MOVE_REGISTER, ACCESS, KIND, 0, 0),
-        instruction(AND, KIND, 0, 0, 0xffff),
-        instruction(SHIFT_RIGHT, ACCESS, 0, 0, 16),
-        instruction(LOAD_WORD, MAJOR, CONTEXT, 4, 0),
-        instruction(LOAD_WORD, MINOR, CONTEXT, 8, 0),
-    ];
-    for rule in &sorted_runs(&policy.rules) {
-        let length = block_length(rule);
-        push_rule(rule, length, &mut code);
+/// Sets the registers from the context, which has the kind in the low half and the access in the high half of its first word.
+const PROLOGUE: [Instruction; 9] = [
+    instruction(LOAD_WORD, KIND, CONTEXT, 0, 0),
+    instruction(MOVE_REGISTER, ACCESS, KIND, 0, 0),
+    instruction(AND, KIND, 0, 0, 0xffff),
+    instruction(SHIFT_RIGHT, ACCESS, 0, 0, 16),
+    instruction(LOAD_WORD, MAJOR, CONTEXT, 4, 0),
+    instruction(LOAD_WORD, MINOR, CONTEXT, 8, 0),
+    instruction(MOVE_REGISTER, NUMBER, MAJOR, 0, 0),
+    instruction(SHIFT_LEFT, NUMBER, 0, 0, MINOR_BITS),
+    instruction(OR_REGISTER, NUMBER, MINOR, 0, 0),
+];
+
+/// The program for `policy`; `None` if it has more rules than a program can.
+pub(crate) fn assemble(policy: &Policy) -> Option<Vec<Instruction>> {
+    let mut program = Program { code: PROLOGUE.to_vec(), to_verdict: Vec::new() };
+    for run in ordered(&policy.rules).chunk_by(same_run) {
+        program.push_run(run);
     }
-    code.push(instruction(MOVE, RESULT, 0, 0, value(policy.default)));
-    code.push(instruction(EXIT, 0, 0, 0, 0));
-    code
+    program.finish(policy.default)
 }
 
-/// The rules from the last to the first. Neighbours with the same verdict do not depend on their order.
-fn sorted_runs(rules: &[Rule]) -> Vec<Rule> {
-    let mut reversed: Vec<Rule> = rules.iter().rev().copied().collect();
+/// The rules from the last to the first, without those whose numbers no device has. Neighbours with the same verdict do not
+/// depend on their order.
+fn ordered(rules: &[Rule]) -> Vec<Rule> {
+    let possible = |rule: &&Rule| {
+        rule.major.is_none_or(|major| major < 1 << 12)
+            && rule.minor.is_none_or(|minor| minor < 1 << MINOR_BITS)
+    };
+    let mut reversed: Vec<Rule> = rules.iter().rev().filter(possible).copied().collect();
     for run in reversed.chunk_by_mut(|a, b| a.verdict == b.verdict) {
         run.sort_unstable();
     }
     reversed
+}
+
+fn same_run(a: &Rule, b: &Rule) -> bool {
+    (a.verdict, a.kinds, a.access) == (b.verdict, b.kinds, b.access)
 }
 
 fn value(verdict: Verdict) -> i32 {
@@ -88,49 +113,107 @@ fn value(verdict: Verdict) -> i32 {
     }
 }
 
-/// Instructions of the block of `rule`.
-fn block_length(rule: &Rule) -> usize {
-    let access = match rule.verdict {
-        _ if rule.access == Access::ALL => 0,
-        Verdict::Allow => 2,
-        Verdict::Deny => 3,
-    };
-    let tests = [rule.kinds != Kinds::Both, rule.major.is_some(), rule.minor.is_some()];
-    tests.into_iter().filter(|test| *test).count() + access + 2
+/// A program while it is written.
+struct Program {
+    code: Vec<Instruction>,
+    /// Jumps whose distance is known at the end: where they are, and what they go to.
+    to_verdict: Vec<(usize, Verdict)>,
 }
 
-fn push_rule(rule: &Rule, length: usize, code: &mut Vec<Instruction>) {
-    let end = code.len() + length;
-    // A jump counts from the instruction behind it; a block is at most eight long.
-    let leave = |code: &Vec<Instruction>, operation, register, immediate| {
-        let distance = i16::try_from(end - code.len() - 1).unwrap_or(i16::MAX);
-        instruction(operation, register, 0, distance, immediate)
-    };
-    match rule.kinds {
-        Kinds::Both => {}
-        Kinds::Block => code.push(leave(code, JUMP_IF_NOT_EQUAL, KIND, KIND_BLOCK)),
-        Kinds::Char => code.push(leave(code, JUMP_IF_NOT_EQUAL, KIND, KIND_CHAR)),
-    }
-    if let Some(major) = rule.major {
-        code.push(leave(code, JUMP_IF_NOT_EQUAL, MAJOR, major as i32));
-    }
-    if let Some(minor) = rule.minor {
-        code.push(leave(code, JUMP_IF_NOT_EQUAL, MINOR, minor as i32));
-    }
-    match rule.verdict {
-        _ if rule.access == Access::ALL => {}
-        Verdict::Allow => {
-            code.push(instruction(AND, ACCESS, 0, 0, i32::from(!rule.access.0 & Access::ALL.0)));
-            code.push(leave(code, JUMP_IF_NOT_EQUAL, ACCESS, 0));
+impl Program {
+    /// The rules of one run.
+    fn push_run(&mut self, run: &[Rule]) {
+        let Some(first) = run.first() else { return };
+        let kind = match first.kinds {
+            Kinds::Both => None,
+            Kinds::Block => Some(self.push(instruction(JUMP_IF_NOT_EQUAL, KIND, 0, 0, KIND_BLOCK))),
+            Kinds::Char => Some(self.push(instruction(JUMP_IF_NOT_EQUAL, KIND, 0, 0, KIND_CHAR))),
+        };
+        for rule in run {
+            if rule.access == Access::ALL { self.push_whole(rule) } else { self.push_part(rule) }
         }
-        Verdict::Deny => {
-            code.push(instruction(MOVE_REGISTER, SCRATCH, ACCESS, 0, 0));
-            code.push(instruction(AND, SCRATCH, 0, 0, i32::from(rule.access.0)));
-            code.push(leave(code, JUMP_IF_EQUAL, SCRATCH, 0));
+        self.land(kind);
+    }
+
+    /// A rule for all access decides as soon as its numbers match.
+    fn push_whole(&mut self, rule: &Rule) {
+        let jump = match numbers(rule) {
+            Some((register, number)) => instruction(JUMP_IF_EQUAL, register, 0, 0, number),
+            None => instruction(JUMP, 0, 0, 0, 0),
+        };
+        self.push_to(jump, rule.verdict);
+    }
+
+    /// A rule for some access decides about that part only.
+    fn push_part(&mut self, rule: &Rule) {
+        let skip = numbers(rule)
+            .map(|(register, number)| self.push(instruction(JUMP_IF_NOT_EQUAL, register, 0, 0, number)));
+        match rule.verdict {
+            Verdict::Allow => {
+                self.push(instruction(AND, ACCESS, 0, 0, i32::from(!rule.access.0 & Access::ALL.0)));
+                self.push_to(instruction(JUMP_IF_EQUAL, ACCESS, 0, 0, 0), Verdict::Allow);
+            }
+            Verdict::Deny => {
+                self.push(instruction(MOVE_REGISTER, SCRATCH, ACCESS, 0, 0));
+                self.push(instruction(AND, SCRATCH, 0, 0, i32::from(rule.access.0)));
+                self.push_to(instruction(JUMP_IF_NOT_EQUAL, SCRATCH, 0, 0, 0), Verdict::Deny);
+            }
+        }
+        self.land(skip);
+    }
+
+    fn push(&mut self, instruction: Instruction) -> usize {
+        self.code.push(instruction);
+        self.code.len() - 1
+    }
+
+    fn push_to(&mut self, jump: Instruction, verdict: Verdict) {
+        let at = self.push(jump);
+        self.to_verdict.push((at, verdict));
+    }
+
+    /// The jump at `from` goes to the next instruction that is pushed.
+    fn land(&mut self, from: Option<usize>) {
+        if let Some(from) = from {
+            self.set_target(from, self.code.len());
         }
     }
-    code.push(instruction(MOVE, RESULT, 0, 0, value(rule.verdict)));
-    code.push(instruction(EXIT, 0, 0, 0, 0));
+
+    /// A jump counts from the instruction behind it.
+    fn set_target(&mut self, from: usize, target: usize) {
+        if let Some(jump) = self.code.get_mut(from) {
+            jump.offset = i16::try_from(target - from - 1).unwrap_or(i16::MAX);
+        }
+    }
+
+    fn finish(mut self, default: Verdict) -> Option<Vec<Instruction>> {
+        let other = match default {
+            Verdict::Allow => Verdict::Deny,
+            Verdict::Deny => Verdict::Allow,
+        };
+        for verdict in [default, other] {
+            let here = self.code.len();
+            let jumps: Vec<usize> =
+                self.to_verdict.iter().filter(|jump| jump.1 == verdict).map(|jump| jump.0).collect();
+            // The verifier refuses instructions that nothing reaches.
+            if verdict == default || !jumps.is_empty() {
+                self.push(instruction(MOVE, RESULT, 0, 0, value(verdict)));
+                self.push(instruction(EXIT, 0, 0, 0, 0));
+            }
+            jumps.into_iter().for_each(|from| self.set_target(from, here));
+        }
+        (self.code.len() <= MAX_LENGTH).then_some(self.code)
+    }
+}
+
+/// The register that tells whether the numbers of `rule` match, and its value then; `None` if all numbers match.
+fn numbers(rule: &Rule) -> Option<(u8, i32)> {
+    match (rule.major, rule.minor) {
+        (Some(major), Some(minor)) => Some((NUMBER, (major << MINOR_BITS | minor) as i32)),
+        (Some(major), None) => Some((MAJOR, major as i32)),
+        (None, Some(minor)) => Some((MINOR, minor as i32)),
+        (None, None) => None,
+    }
 }
 
 /// Makes `policy` the policy of a new `group`. A policy that allows everything needs no program there.
@@ -157,7 +240,9 @@ pub(crate) fn replace(group: &Directory, policy: &Policy) -> Result<()> {
 }
 
 fn load(policy: &Policy) -> Result<OwnedFd> {
-    let program = assemble(policy);
+    let too_many =
+        || Error::invalid("linux.resources.devices", format!("{} rules are too many", policy.rules.len()));
+    let program = assemble(policy).ok_or_else(too_many)?;
     bpf::prog_load_cgroup_device(&program, NAME).map_err(|errno| {
         let what = format!("load a device program of {} instructions", program.len());
         Error::kernel(what, "bpf(BPF_PROG_LOAD)", errno).with_key("linux.resources.devices")
@@ -206,6 +291,9 @@ mod tests {
             match i.code {
                 LOAD_WORD => registers[dst] = context[i.offset as usize / 4],
                 AND => registers[dst] &= i.immediate as u32,
+                SHIFT_LEFT => registers[dst] <<= i.immediate,
+                OR_REGISTER => registers[dst] |= registers[src],
+                JUMP => next += jump(true),
                 SHIFT_RIGHT => registers[dst] >>= i.immediate,
                 MOVE_REGISTER => registers[dst] = registers[src],
                 MOVE => registers[dst] = i.immediate as u32,
@@ -272,7 +360,7 @@ mod tests {
         for round in 0..500 {
             let rules: Vec<DeviceRule> = (0..numbers.below(7)).map(|_| numbers.rule()).collect();
             let policy = Policy::new(&rules).unwrap();
-            let program = assemble(&policy);
+            let program = assemble(&policy).unwrap();
             for (kind, number) in [('b', 1), ('c', 2)] {
                 for (major, minor) in (0..5).flat_map(|major| (0..5).map(move |minor| (major, minor))) {
                     for access in 1..8 {
@@ -296,7 +384,24 @@ mod tests {
 
     #[test]
     fn the_default_program_stays_small() {
-        let program = assemble(&Policy::new(&[]).unwrap());
-        assert!(program.len() <= 60, "{} instructions", program.len());
+        let program = assemble(&Policy::new(&[]).unwrap()).unwrap();
+        assert_eq!(program.len(), 24, "each instruction costs time at every start");
+    }
+
+    #[test]
+    fn more_rules_than_a_program_can_hold_are_refused() {
+        let rule = |minor| DeviceRule {
+            allow: true,
+            kind: Some("c".to_owned()),
+            major: Some(9),
+            minor: Some(minor),
+            access: Some("rwm".to_owned()),
+        };
+        let fits: Vec<_> = (0..1_000).map(rule).collect();
+        assert!(assemble(&Policy::new(&fits).unwrap()).is_some());
+        let one = *Policy::new(&[rule(1)]).unwrap().rules.first().unwrap();
+        let rules = (0..40_000).map(|minor| Rule { minor: Some(minor), ..one }).collect();
+        let policy = Policy { default: Verdict::Deny, rules };
+        assert_eq!(assemble(&policy), None);
     }
 }

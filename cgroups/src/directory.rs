@@ -52,6 +52,11 @@ impl Directory {
         Ok(Self { fd, path: path.to_owned() })
     }
 
+    /// The descriptor alone.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     /// The absolute path, for messages.
     pub(crate) fn path(&self) -> &str {
         &self.path
@@ -134,6 +139,16 @@ impl Directory {
             }
         }
         Ok(names)
+    }
+
+    /// The text of the file `name`, which is one that the kernel prints at once and that fits one page: a second read that
+    /// would only find the end is spared.
+    pub(crate) fn read_short(&self, name: &str) -> Result<String> {
+        let fd = self.file(name, OFlags::RDONLY)?;
+        let mut buffer = [0_u8; 4096];
+        let length = rustix::io::read(&fd, &mut buffer);
+        let length = length.context("read", || format!("read {}", self.path_of(name)))?;
+        Ok(String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned())
     }
 
     /// The whole text of the file `name`.

@@ -35,14 +35,14 @@ pub(crate) fn refuse_frozen(group: &Directory, version: Version, controllers: Co
 }
 
 fn is_thawed_v1(group: &Directory) -> Result<bool> {
-    Ok(group.read(STATE_V1)?.trim() == "THAWED")
+    Ok(group.read_short(STATE_V1)?.trim() == "THAWED")
 }
 
 /// Whether every process of `group` is stopped.
 pub(crate) fn is_frozen(group: &Directory, version: Version) -> Result<bool> {
     match version {
-        Version::V1 => Ok(group.read(STATE_V1)?.trim() == "FROZEN"),
-        Version::V2 => Ok(group.read(EVENTS_V2)?.lines().any(|line| line == "frozen 1")),
+        Version::V1 => Ok(group.read_short(STATE_V1)?.trim() == "FROZEN"),
+        Version::V2 => Ok(group.read_short(EVENTS_V2)?.lines().any(|line| line == "frozen 1")),
     }
 }
 

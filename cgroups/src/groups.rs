@@ -219,11 +219,8 @@ impl<'a> Groups<'a> {
     }
 
     /// Opens what a child needs to join the groups, after making the `leaf` beneath the version 2 group.
-    pub(crate) fn join(&self, request: &Request<'_>, made: &mut Made<'a>) -> Result<Join> {
+    pub(crate) fn join(self, request: &Request<'_>, made: &mut Made<'a>) -> Result<Join> {
         let mut join = Join::default();
-        for group in &self.made {
-            join.add(group.place.version, &group.directory)?;
-        }
         let unified = self.made.iter().find(|group| group.place.version == Version::V2);
         if let (Some(leaf), Some(group)) = (request.leaf, unified) {
             let names = format!("{}/{leaf}", group.names);
@@ -232,6 +229,9 @@ impl<'a> Groups<'a> {
                 delegate::delegate(&directory, Version::V2, "", owner)?;
             }
             join.add_leaf(&directory)?;
+        }
+        for group in self.made {
+            join.add(group.place.version, group.directory)?;
         }
         Ok(join)
     }
@@ -256,7 +256,7 @@ impl Group<'_> {
             Version::V1 => v1::settle(self.hierarchy, &self.names, &self.directory),
             Version::V2 => {
                 self.disabled = v2::enable(self.hierarchy, &self.names, &self.directory)?;
-                v2::refuse_threaded(&self.directory)
+                if self.disabled.show_a_domain() { Ok(()) } else { v2::refuse_threaded(&self.directory) }
             }
         }?;
         freeze::refuse_frozen(&self.directory, self.place.version, self.hierarchy.controllers)

@@ -36,10 +36,10 @@ impl Join {
         self.leaf.as_ref().map(AsFd::as_fd)
     }
 
-    pub(crate) fn add(&mut self, version: Version, group: &Directory) -> Result<()> {
+    pub(crate) fn add(&mut self, version: Version, group: Directory) -> Result<()> {
         match version {
             Version::V1 => self.tasks.push(group.file("tasks", OFlags::WRONLY)?),
-            Version::V2 => self.into = Some(group.file(".", OFlags::PATH | OFlags::DIRECTORY)?),
+            Version::V2 => self.into = Some(group.into_fd()),
         }
         Ok(())
     }

@@ -19,13 +19,13 @@ pub(crate) fn settle(hierarchy: &Hierarchy, names: &str, group: &Directory) -> R
 
 /// The value of `file` in `group`, taken from the nearest group above that has one if it is empty.
 fn inherit(root: &Directory, names: &str, group: &Directory, file: &str) -> Result<String> {
-    let own = group.read(file)?;
+    let own = group.read_short(file)?;
     if !own.trim().is_empty() {
         return Ok(own);
     }
     let value = match names.rsplit_once('/') {
         Some((above, _)) => inherit(root, above, &root.open(above)?, file)?,
-        None => root.read(file)?,
+        None => root.read_short(file)?,
     };
     group.write(file, value.trim())?;
     Ok(value)

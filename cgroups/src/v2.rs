@@ -4,10 +4,14 @@
 use rustix::io::Errno;
 use sys::{Error, Kind, Result};
 
-use crate::controller::{Controllers, Version};
+use crate::controller::{Controller, Controllers, Version};
 use crate::directory::Directory;
 use crate::layout::Hierarchy;
 use crate::resources::Write;
+
+/// Controllers that threaded groups do not have (cgroup-v2.rst, "Threads").
+const DOMAIN_ONLY: [Controller; 4] =
+    [Controller::Memory, Controller::Blkio, Controller::Hugetlb, Controller::Rdma];
 
 /// The controllers that a group has, and why it lacks the others.
 #[derive(Debug, Default)]
@@ -25,6 +29,11 @@ struct Refusal {
 }
 
 impl Refusals {
+    /// Whether the group has a controller that no threaded group can pass on, so that the group above it is not threaded.
+    pub(crate) fn show_a_domain(&self) -> bool {
+        DOMAIN_ONLY.into_iter().any(|controller| self.enabled.contains(controller))
+    }
+
     /// An error if `write` needs a controller that the group lacks.
     pub(crate) fn check(&self, write: &Write) -> Result<()> {
         let Some(controller) = write.controller else { return Ok(()) };
@@ -53,7 +62,7 @@ impl Refusals {
 /// this costs one read.
 pub(crate) fn enable(hierarchy: &Hierarchy, names: &str, group: &Directory) -> Result<Refusals> {
     let available = hierarchy.available.trim();
-    let mut present = group.read("cgroup.controllers")?;
+    let mut present = group.read_short("cgroup.controllers")?;
     let mut refused = Vec::new();
     if !missing(available, &present).is_empty() {
         enable_above(&hierarchy.root, names, available, &mut refused)?;

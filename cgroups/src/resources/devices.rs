@@ -196,18 +196,42 @@ impl Policy {
         Ok(policy)
     }
 
-    /// Adds `rule` behind the others and drops those that can no longer decide anything.
+    /// Adds `rule` behind the others and drops what can no longer decide anything.
     fn add(&mut self, rule: Rule) {
+        let rule = self.join_kinds(rule);
         if rule.is_for_everything() {
             self.default = rule.verdict;
             return self.rules.clear();
         }
-        self.rules.retain(|older| !rule.covers(older));
-        let contradicted =
-            self.rules.iter().any(|older| older.verdict != rule.verdict && older.overlaps(&rule));
-        if rule.verdict != self.default || contradicted {
-            self.rules.push(rule);
+        if self.says_already(&rule) {
+            return;
         }
+        self.rules.retain(|older| !rule.covers(older));
+        self.rules.push(rule);
+    }
+
+    /// A rule for block devices and the same rule for character devices are one for both.
+    fn join_kinds(&self, rule: Rule) -> Rule {
+        let other = match rule.kinds {
+            Kinds::Block => Kinds::Char,
+            Kinds::Char => Kinds::Block,
+            Kinds::Both => return rule,
+        };
+        let twin = Rule { kinds: other, ..rule };
+        if self.says_already(&twin) && self.rules.contains(&twin) {
+            Rule { kinds: Kinds::Both, ..rule }
+        } else {
+            rule
+        }
+    }
+
+    /// Whether all that `rule` speaks of has its verdict without it.
+    fn says_already(&self, rule: &Rule) -> bool {
+        let decided = self.rules.iter().rev().find_map(|older| match older.verdict == rule.verdict {
+            true => older.covers(rule).then_some(true),
+            false => older.overlaps(rule).then_some(false),
+        });
+        decided.unwrap_or(rule.verdict == self.default)
     }
 
     /// Whether every access to every device is allowed.
@@ -373,7 +397,7 @@ mod tests {
     #[test]
     fn without_rules_only_the_default_devices_are_allowed() {
         for policy in [Policy::new(&[]).unwrap(), Policy::new(&[deny_all()]).unwrap()] {
-            assert_eq!(policy.rules.len(), ALWAYS.len());
+            assert_eq!(policy.rules.len(), ALWAYS.len() - 1, "mknod is one rule for both kinds");
             assert_eq!(policy.decide(Kinds::Char, 1, 3, Access::ALL), Verdict::Allow);
             assert_eq!(policy.decide(Kinds::Char, 136, 77, Access::WRITE), Verdict::Allow);
             assert_eq!(policy.decide(Kinds::Block, 254, 0, Access::MKNOD), Verdict::Allow);
@@ -403,9 +427,18 @@ mod tests {
     fn rules_that_decide_nothing_are_dropped() {
         let privileged = Policy::new(&[deny_all(), rule(true, "a", -1, -1, "rwm")]).unwrap();
         assert!(privileged.allows_everything());
-        let doubled =
+        let mut doubled =
             Policy::new(&[deny_all(), rule(true, "c", 1, 3, "rw"), rule(true, "c", 1, 3, "rwm")]).unwrap();
-        assert_eq!(doubled, Policy::new(&[]).unwrap());
+        let mut usual = Policy::new(&[]).unwrap();
+        doubled.rules.sort_unstable();
+        usual.rules.sort_unstable();
+        assert_eq!(doubled, usual);
+        let in_two_rules =
+            Policy::new(&[rule(true, "b", -1, -1, "rwm"), rule(true, "c", -1, -1, "rwm")]).unwrap();
+        assert!(in_two_rules.allows_everything());
+        let within_another =
+            Policy::new(&[rule(true, "c", 9, -1, "rwm"), rule(true, "c", 9, 1, "rw")]).unwrap();
+        assert_eq!(within_another.rules.iter().filter(|rule| rule.major == Some(9)).count(), 1);
         let denied_anyway = Policy::new(&[rule(false, "b", 8, 0, "rwm")]).unwrap();
         assert_eq!(denied_anyway, Policy::new(&[]).unwrap());
     }

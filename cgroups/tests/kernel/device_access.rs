@@ -15,6 +15,7 @@ pub(crate) const CASES: &[Case] = &[
     ("everything_is_open_to_the_privileged", everything_is_open_to_the_privileged),
     ("an_update_never_takes_away_what_stays", an_update_never_takes_away_what_stays),
     ("an_update_leaves_one_program", an_update_leaves_one_program),
+    ("the_kernel_takes_every_program", the_kernel_takes_every_program),
     ("a_hole_needs_version_2", a_hole_needs_version_2),
 ];
 
@@ -131,4 +132,33 @@ fn a_hole_needs_version_2() {
     let container = Container::new("hole", &asked);
     assert!(can_read(&container, "/dev/kmsg"));
     assert!(!can_read(&container, "/dev/mem"));
+}
+
+/// The verifier refuses code that nothing reaches and jumps that go nowhere, so every shape of a list is loaded once.
+fn the_kernel_takes_every_program() {
+    if layout_name() != "v2" {
+        println!("skipped: only version 2 has programs");
+        return;
+    }
+    let container = Container::new("shapes", &rules(""));
+    let mut state = 7_u64;
+    let mut below = |limit: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % limit
+    };
+    for round in 0..500 {
+        let list: Vec<String> = (0..=below(8))
+            .map(|_| {
+                let (allow, kind) = (below(2) == 0, ["a", "b", "c"][below(3) as usize]);
+                let (major, minor) = (below(4) as i64 - 1, below(4) as i64 - 1);
+                let access = ["r", "w", "m", "rw", "rm", "wm", "rwm", "rwm"][below(8) as usize];
+                format!(r#"{{"allow":{allow},"type":"{kind}","major":{major},"minor":{minor},"access":"{access}"}}"#)
+            })
+            .collect();
+        let text = format!(r#"{{"devices":[{}]}}"#, list.join(","));
+        container
+            .cgroup
+            .update(&parse(&text))
+            .unwrap_or_else(|error| panic!("round {round}: {text}: {error}"));
+    }
 }
