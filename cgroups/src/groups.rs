@@ -62,13 +62,13 @@ impl<'a> Made<'a> {
         if made {
             self.0.push((hierarchy, names.to_owned()));
         }
-        let directory = parent.open(name).map_err(|error| error.with_key(PATH_KEY))?;
+        let directory = parent.open(name)?;
         Ok((directory, if made { Age::New } else { Age::Old }))
     }
 }
 
 fn make_error(path: String, errno: Errno) -> Error {
-    let error = Error::kernel(format!("create the group {path}"), "mkdirat", errno).with_key(PATH_KEY);
+    let error = Error::kernel(format!("create the group {path}"), "mkdirat", errno);
     match errno {
         Errno::AGAIN => error.with_hint("cgroup.max.descendants or cgroup.max.depth above it is reached"),
         Errno::NOSPC => error.with_hint("the kernel has no more group ids"),
@@ -139,7 +139,7 @@ impl<'a> Groups<'a> {
                 Err(error) if request.rootless && is_refusal(&error) => {
                     groups.refused.push((hierarchy, error))
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.with_key(PATH_KEY)),
             }
         }
         groups.check_explicit_path(request)?;
@@ -150,7 +150,7 @@ impl<'a> Groups<'a> {
     fn check_explicit_path(&self, request: &Request<'_>) -> Result<()> {
         let explicit = request.cgroups_path.is_some_and(|path| !path.is_empty());
         match self.refused.first() {
-            Some((_, error)) if explicit && self.made.is_empty() => Err(error.clone()),
+            Some((_, error)) if explicit && self.made.is_empty() => Err(error.clone().with_key(PATH_KEY)),
             _ => Ok(()),
         }
     }

@@ -25,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     ("remove_names_who_is_stuck", remove_names_who_is_stuck),
     ("exec_joins_only_beneath_the_container", exec_joins_only_beneath_the_container),
     ("a_bind_mount_does_not_redirect", a_bind_mount_does_not_redirect),
+    ("many_in_a_row_take_no_longer_and_leave_nothing", many_in_a_row_take_no_longer_and_leave_nothing),
     ("a_threaded_place_is_refused", a_threaded_place_is_refused),
 ];
 
@@ -246,4 +247,26 @@ fn a_threaded_place_is_refused() {
         cgroups::prepare(&request(&path, &Resources::default()), &Layout::detect().unwrap()).unwrap_err();
     assert!(error.to_string().contains("domain invalid"), "{error}");
     assert!(!fs::exists(inner.join("inner")).unwrap());
+}
+
+fn many_in_a_row_take_no_longer_and_leave_nothing() {
+    let count = || Layout::detect().map(|_| fs::read_dir("/proc/self/fd").unwrap().count()).unwrap();
+    let (before, mut times) = (count(), Vec::new());
+    for _ in 0..500 {
+        let start = Instant::now();
+        let container = Container::new("row", &Resources::default());
+        container.cgroup.freeze().unwrap();
+        container.cgroup.thaw().unwrap();
+        drop(container);
+        times.push(start.elapsed());
+    }
+    assert_eq!(count(), before, "descriptors are closed");
+    let median = |times: &[Duration]| {
+        let mut times = times.to_vec();
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    let (first, last) = (median(&times[..50]), median(&times[450..]));
+    // Other tests run beside this one, so only growth that no noise makes counts.
+    assert!(last < first * 3, "the first took {first:?}, the last {last:?}");
 }

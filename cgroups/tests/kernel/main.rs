@@ -16,6 +16,7 @@ mod device_access;
 mod fixture;
 mod lifecycle;
 mod limits;
+mod rootless;
 mod usage;
 
 use std::process::{Command, ExitCode};
@@ -32,8 +33,14 @@ const LAYOUTS: &[(&str, &str)] = &[
 /// A case's name and its function.
 type Case = (&'static str, fn());
 
-const CASES: &[&[Case]] =
-    &[lifecycle::CASES, limits::CASES, device_access::CASES, usage::CASES, delegation::CASES];
+const CASES: &[&[Case]] = &[
+    lifecycle::CASES,
+    limits::CASES,
+    device_access::CASES,
+    usage::CASES,
+    delegation::CASES,
+    rootless::CASES,
+];
 
 /// Says inside a case which layout it runs in.
 const LAYOUT_VARIABLE: &str = "CGROUPS_TEST_LAYOUT";
@@ -56,7 +63,7 @@ fn main() -> ExitCode {
 }
 
 fn run_case(name: &str) -> ExitCode {
-    match CASES.iter().copied().flatten().find(|case| case.0 == name) {
+    match CASES.iter().copied().flatten().chain(rootless::INNER).find(|case| case.0 == name) {
         Some((_, case)) => case(),
         None => return ExitCode::FAILURE,
     }
