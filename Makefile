@@ -1,0 +1,66 @@
+# make demo    a container, from nothing
+# make test    every test that this machine can run
+# make bench   figures beside crun and runc
+# make help    all targets
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PREFIX ?= /usr/local
+DIST := target/dist
+
+ARCH := $(shell uname -m)
+# The static musl target, added where rustup can; else the host's own libc, linked statically.
+MUSL := $(ARCH)-unknown-linux-musl
+TARGET ?= $(shell rustup target list --installed 2>/dev/null | grep -qx $(MUSL) || rustup target add $(MUSL) >/dev/null 2>&1; \
+	rustup target list --installed 2>/dev/null | grep -qx $(MUSL) && echo $(MUSL) || echo $(ARCH)-unknown-linux-gnu)
+ifneq (,$(findstring gnu,$(TARGET)))
+export RUSTFLAGS := -C target-feature=+crt-static
+endif
+RELEASE := target/$(TARGET)/release
+
+.PHONY: help build install demo test test-unit test-root test-rootless test-engines bench check packages clean
+
+help:
+	@sed -n 's/^# make /make /p' Makefile
+	@echo "make build        the programs, in $(DIST)"
+	@echo "make install      them with man pages and completions, below PREFIX ($(PREFIX))"
+	@echo "make check        formatting, lints and a second architecture"
+	@echo "make test-engines the tests under Docker, containerd and Podman alone"
+
+build:
+	cargo build --release --target $(TARGET) -p orlop -p containerd-shim-orlop-v2 -p oci-conformance
+	mkdir -p $(DIST)
+	for program in orlop containerd-shim-orlop-v2 oci-conformance; do \
+	  install -m 0755 $(RELEASE)/$$program $(DIST)/; done
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 0755 $(DIST)/* $(DESTDIR)$(PREFIX)/bin/
+	cargo xtask man $(DESTDIR)$(PREFIX)/share/man/man8
+	cargo xtask completions $(DESTDIR)$(PREFIX)/share
+
+demo: packages build
+	integration-tests/demo.sh $(DIST)/orlop
+
+# What the tests run beside orlop; apt-get does nothing where all is there.
+packages:
+	integration-tests/packages.sh
+
+test: packages build
+	TARGET=$(TARGET) integration-tests/run.sh all
+
+test-unit test-root test-rootless test-engines: packages build
+	TARGET=$(TARGET) integration-tests/run.sh $(@:test-%=%)
+
+bench: packages build
+	cargo build --release --target $(TARGET) -p integration-tests --bins
+	ORLOP=$(abspath $(DIST))/orlop $(RELEASE)/bench --out bench-results
+
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	rustup target add aarch64-unknown-linux-musl
+	cargo check --workspace --target aarch64-unknown-linux-musl
+
+clean:
+	cargo clean

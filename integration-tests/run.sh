@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Runs the tests and counts them: run.sh all|unit|root|rootless|engines
+#
+# The unit tests run once. The tests on a real kernel run as root in three layouts of cgroups: as the host has them,
+# plain v1 and pure v2, the last two in mount namespaces of their own.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+part=${1:-all}
+TARGET=${TARGET:-x86_64-unknown-linux-musl}
+export ORLOP=${ORLOP:-$PWD/target/dist/orlop}
+logs=target/test-logs
+mkdir -p $logs
+rm -f $logs/*.log
+failed=()
+
+# Runs a command, shows its output and keeps it; a failure is remembered and the rest goes on.
+step() {
+  local name=$1
+  shift
+  echo "== $name"
+  "$@" 2>&1 | tee "$logs/$name.log" | grep -Ev '^test .* ok$|^running|^$' || true
+  [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$name")
+}
+
+unit() {
+  step unit cargo test --quiet --workspace --exclude integration-tests --exclude cgroups --no-fail-fast
+  step unit-cgroups cargo test --quiet -p cgroups --lib
+  step style cargo test --quiet -p integration-tests --test style
+}
+
+# The paths of the test programs of a package, built for the static target.
+programs() {
+  cargo test --quiet --no-run --target "$TARGET" -p "$1" --message-format=json |
+    jq -r 'select(.reason == "compiler-artifact" and .profile.test and .executable != null) | .executable'
+}
+
+layout() { "target/$TARGET/debug/layout" "$@"; }
+
+root() {
+  if [ "$(id -u)" -ne 0 ]; then
+    echo "== root: skipped, because this is uid $(id -u)"
+    return
+  fi
+  cargo build --quiet --target "$TARGET" -p integration-tests --bins || failed+=(build)
+  local tests kernel
+  tests=$(programs integration-tests | grep -Ev '/(style|engines)-') || failed+=(build)
+  kernel=$(programs cgroups | grep '/kernel-') || failed+=(build)
+  for name in hybrid v1 v2; do
+    for program in $kernel $tests; do
+      local topic=${program##*/}
+      step "$name-${topic%-*}" layout $name -- "$program"
+    done
+  done
+}
+
+rootless() {
+  cargo build --quiet --target "$TARGET" -p integration-tests --bins || failed+=(build)
+  for program in $(programs integration-tests | grep '/rootless-'); do
+    step rootless "$program"
+  done
+}
+
+engines() {
+  cargo build --quiet --target "$TARGET" -p integration-tests --bins || failed+=(build)
+  for program in $(programs integration-tests | grep '/engines-'); do
+    step engines "$program" --test-threads 1
+  done
+}
+
+case $part in
+  all)
+    unit
+    root
+    engines
+    ;;
+  unit | root | rootless | engines) $part ;;
+  *)
+    echo "usage: run.sh all|unit|root|rootless|engines" >&2
+    exit 2
+    ;;
+esac
+
+left=$(find /sys/fs/cgroup -mindepth 1 -maxdepth 4 -type d -name 'it-*' 2>/dev/null)
+if [ -n "$left" ]; then
+  echo "left behind: $left"
+  failed+=(leftovers)
+fi
+cat $logs/*.log 2>/dev/null | awk '
+  /^test result:/ { passed += $4; failed += $6; ignored += $8 }
+  END { printf "%d tests: %d passed, %d failed, %d skipped\n", passed + failed + ignored, passed, failed, ignored }'
+if [ ${#failed[@]} -gt 0 ]; then
+  echo "failed: ${failed[*]}" >&2
+  exit 1
+fi
