@@ -229,7 +229,6 @@ fn mount<'a>(inputs: &'a Inputs<'a>, handles: Handles, opens: &mut Opens<'a>, st
         steps.extend(mount.steps(opens, inputs.cgroup_view));
     }
     steps.extend(config.devices.steps(opens));
-    steps.extend(config.mounts.readonly_steps());
     if !joined {
         join_cgroups(inputs, handles, steps);
     }
@@ -265,6 +264,8 @@ fn finish_root<'a>(inputs: &'a Inputs<'a>, handles: Handles, steps: &mut Vec<Ste
     steps.extend(config.root.root_propagation());
     // The working directory may have to be made, so it precedes the read-only root.
     steps.extend(config.process.iter().map(|process| process.program.cwd_step(Create::Missing)));
+    // Everything that is still made inside the container precedes this: devices, the console, targets of hooks.
+    steps.extend(config.mounts.readonly_steps());
     steps.extend(config.root.readonly_step());
 }
 

@@ -6,7 +6,7 @@
 use core::ffi::CStr;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fchmod, fstatvfs, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, mount_remount, move_mount, open_tree};
 use rustix::process::fchdir;
@@ -31,7 +31,16 @@ impl<'a> Executor<'a> {
         self.dev = None;
         let directory = make_directory(self.root()?, target.0, resolve_for(over))?;
         check_over(&directory, over)?;
-        mount_here(&directory, source.0, kind.0, flags, data.0)
+        mount_here(&directory, source.0, kind.0, flags, data.0)?;
+        let keeps_mode = kind.0 == c"tmpfs" && !data.0.to_bytes().windows(5).any(|part| part == b"mode=");
+        if keeps_mode { self.copy_mode(&directory, target) } else { Ok(()) }
+    }
+
+    /// A tmpfs without a mode of its own gets that of the directory it covers, as users of volumes expect.
+    fn copy_mode(&self, below: &OwnedFd, target: Text<'a>) -> Result<(), Failure> {
+        let mode = Mode::from_raw_mode(u32::from(stat(below).called("statx")?.stx_mode) & 0o7777);
+        let above = self.open(target.0, OFlags::RDONLY | OFlags::DIRECTORY).called("openat2")?;
+        fchmod(above, mode).called("fchmod")
     }
 
     pub(crate) fn mount_copy_up(
@@ -107,9 +116,20 @@ impl<'a> Executor<'a> {
 
     pub(crate) fn remount(&mut self, target: Text<'a>, flags: u32, data: Text<'a>) -> Result<(), Failure> {
         let directory = self.open(target.0, OFlags::PATH | OFlags::DIRECTORY).called("openat2")?;
+        let kept = mount_flags(&directory)?;
         fchdir(&directory).called("fchdir")?;
-        mount_remount(c".", MountFlags::from_bits_retain(flags), data.0).called("mount(MS_REMOUNT)")
+        mount_remount(c".", MountFlags::from_bits_retain(flags | kept), data.0).called("mount(MS_REMOUNT)")
     }
+}
+
+/// The attributes of the mount itself as flags of mount(2), because MS_REMOUNT replaces them: ST_* of statfs(2) have the
+/// numbers of MS_*, but for relatime.
+fn mount_flags(directory: &OwnedFd) -> Result<u32, Failure> {
+    const ST_RELATIME: u64 = 0x1000;
+    const OF_THE_MOUNT: u32 = 2 | 4 | 8 | 1024 | 2048;
+    let flags = fstatvfs(directory).called("fstatfs")?.f_flag.bits();
+    let relatime = if flags & ST_RELATIME != 0 { MountFlags::RELATIME.bits() } else { 0 };
+    Ok(flags as u32 & OF_THE_MOUNT | relatime)
 }
 
 /// mount(2) on an open directory.
