@@ -8,15 +8,20 @@
 //! ```
 //!
 //! This crate makes no system call and does not load anything: what the host supports comes in as [`Support`],
-//! and the program goes out as bytes. Start at [`compile()`]; [`program::run`] executes a program.
+//! and the program goes out as bytes. Start at [`compile()`]. Beside it stand [`order`], which says when init
+//! loads the program and what is then in its way; [`explain`], which says what a profile answers to a call and
+//! why; [`dump`], which prints a program; and [`program::run`], which executes one.
 //!
 //! Where the spec leaves the meaning open, it is the one that profiles are written for: libseccomp's as runc
 //! calls it.
 
 pub mod arch;
 mod compile;
+pub mod dump;
+pub mod explain;
 pub mod ir;
 mod lower;
+pub mod order;
 pub mod profile;
 pub mod program;
 mod tables;

@@ -106,11 +106,11 @@ pub(crate) fn lower<'p>(policy: &Policy<'p>) -> Lowered<'p> {
 
 impl Section {
     fn new(arch: Arch) -> Self {
-        let place = |name| match tables::lookup(name)?.number(arch)? {
+        let place = |kind: Multiplexer| match tables::lookup(kind.name())?.number(arch)? {
             Number::Dense(number) => Some(number),
             Number::Private(_) => None,
         };
-        let (socketcall, ipc) = (place("socketcall"), place("ipc"));
+        let (socketcall, ipc) = (place(Multiplexer::Socketcall), place(Multiplexer::Ipc));
         Self { arch, slots: [0; DENSE + PRIVATE], newest: None, socketcall, ipc }
     }
 

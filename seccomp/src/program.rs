@@ -122,6 +122,45 @@ pub fn run(program: &[Instruction], endian: Endian, data: &Data) -> Result<u32, 
     }
 }
 
+/// Every word that a program can answer to a call, over all arguments: both ways are followed where a comparison
+/// depends on one.
+#[must_use]
+pub fn possible(program: &[Instruction], audit: u32, number: u32) -> Vec<u32> {
+    let mut words = Vec::new();
+    let mut seen = vec![false; program.len()];
+    let mut paths = vec![(0usize, None)];
+    while let Some((place, accumulator)) = paths.pop() {
+        let Some(instruction) = program.get(place) else { continue };
+        // With an unknown word loaded, whatever follows was followed the first time.
+        if let (None, Some(seen)) = (accumulator, seen.get_mut(place))
+            && std::mem::replace(seen, true)
+        {
+            continue;
+        }
+        let k = instruction.k;
+        let mut branch = |holds: Option<bool>| {
+            let skips = [(true, instruction.jt), (false, instruction.jf)];
+            let taken = skips.into_iter().filter(|(way, _)| holds.is_none_or(|holds| holds == *way));
+            paths.extend(taken.map(|(_, skip)| (place + 1 + usize::from(skip), accumulator)));
+        };
+        match instruction.code {
+            op::LOAD if k == NUMBER => paths.push((place + 1, Some(number))),
+            op::LOAD if k == ARCH => paths.push((place + 1, Some(audit))),
+            op::LOAD => paths.push((place + 1, None)),
+            op::AND => paths.push((place + 1, accumulator.map(|word: u32| word & k))),
+            op::JUMP => paths.push((place + 1 + k as usize, accumulator)),
+            op::EQUAL => branch(accumulator.map(|word| word == k)),
+            op::GREATER => branch(accumulator.map(|word| word > k)),
+            op::AT_LEAST => branch(accumulator.map(|word| word >= k)),
+            op::ANY_BIT => branch(accumulator.map(|word| word & k != 0)),
+            _ => words.push(k),
+        }
+    }
+    words.sort_unstable();
+    words.dedup();
+    words
+}
+
 /// Whether the kernel takes a program: `seccomp_check_filter` and `bpf_check_classic`, for the instructions used here.
 ///
 /// # Errors

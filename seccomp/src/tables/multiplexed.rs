@@ -13,6 +13,14 @@ pub(crate) enum Multiplexer {
 }
 
 impl Multiplexer {
+    /// The name of the call that selects.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Socketcall => "socketcall",
+            Self::Ipc => "ipc",
+        }
+    }
+
     /// The bits of the first argument by which the kernel selects.
     pub(crate) const fn mask(self) -> u64 {
         match self {
