@@ -46,6 +46,17 @@ pub enum Op<'a> {
     TimeOffsets { lines: Text<'a> },
     /// Goes on in a new process whose parent is the runtime (CLONE_PARENT); this one exits.
     Clone { flags: u64 },
+    /// setns(2) with a pidfd: the namespaces in `flags` of the process behind it, all at once (kernel 5.8).
+    JoinProcess { pidfd: Fd, flags: u32 },
+    /// Keeps `/` of the mount namespace that was joined as the root. Choice: another inode than that of the container's
+    /// root is accepted only if it is what the container's first process has as its root (`root` below procfs), as after
+    /// a pivot_root(2) of its own.
+    EnterRoot { device: u64, inode: u64, root: Text<'a> },
+    /// Closes `count` descriptors from `first` on, which no later step may have.
+    Close { first: Fd, count: u32 },
+    /// Goes on in a new process, a child of the runtime (CLONE_PARENT) that is born in the v2 cgroup `group`; this one
+    /// tells its pid and exits. The new one waits for nobody.
+    CloneInto { group: Option<Fd> },
     /// Takes uid and gid 0 of the user namespace and no supplementary groups where setgroups(2) is allowed.
     BecomeRoot,
     /// Tells the parent and waits until it has done its part.
@@ -360,6 +371,13 @@ impl fmt::Display for Op<'_> {
                 f.write_str("clone the last process")?;
                 namespace_list(f, *flags)
             }
+            Op::JoinProcess { flags, .. } => {
+                f.write_str("join the container's namespaces:")?;
+                namespace_list(f, u64::from(*flags))
+            }
+            Op::EnterRoot { .. } => f.write_str("enter the container's root"),
+            Op::Close { first, count } => write!(f, "close {count} descriptors from {} on", first.0),
+            Op::CloneInto { .. } => f.write_str("clone the last process into the container"),
             Op::BecomeRoot => f.write_str("become root of the user namespace"),
             Op::Await { request } => write!(f, "wait for the runtime: {}", request.name()),
             Op::JoinCgroups { count, .. } => write!(f, "join {count} cgroups"),

@@ -153,9 +153,22 @@ fn keep_capabilities_over_exec() -> Result<(), Errno> {
 /// # Errors
 /// Those of clone3(2).
 pub fn fork(flags: u64) -> Result<u32, Errno> {
+    fork_with(CloneArgs { flags, ..CloneArgs::default() })
+}
+
+/// [`fork`] with CLONE_INTO_CGROUP: the child is born in the v2 cgroup `group`.
+///
+/// # Errors
+/// Those of clone3(2).
+pub fn fork_into(flags: u64, group: BorrowedFd<'_>) -> Result<u32, Errno> {
+    let flags = flags | CLONE_INTO_CGROUP;
+    fork_with(CloneArgs { flags, cgroup: group.as_raw_fd().unsigned_abs().into(), ..CloneArgs::default() })
+}
+
+fn fork_with(args: CloneArgs) -> Result<u32, Errno> {
     // A child of CLONE_PARENT has the exit signal of its maker, and naming another one is EINVAL.
-    let exit_signal = if flags & CLONE_PARENT == 0 { libc::SIGCHLD.unsigned_abs().into() } else { 0 };
-    let returned = clone3(&CloneArgs { flags, exit_signal, ..CloneArgs::default() })?;
+    let exit_signal = if args.flags & CLONE_PARENT == 0 { libc::SIGCHLD.unsigned_abs().into() } else { 0 };
+    let returned = clone3(&CloneArgs { exit_signal, ..args })?;
     u32::try_from(returned).map_err(|_| Errno::OVERFLOW)
 }
 

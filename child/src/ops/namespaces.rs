@@ -4,8 +4,11 @@ use rustix::fd::AsFd;
 use rustix::io::{Errno, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::system::{setdomainname, sethostname};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
-use sys::clone::{CLONE_PARENT, exit, fork};
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags, move_into_link_name_space,
+    move_into_thread_name_spaces,
+};
+use sys::clone::{CLONE_PARENT, exit, fork, fork_into};
 
 use crate::data::{Fd, Text};
 use crate::message::{Kind, Message};
@@ -30,6 +33,11 @@ impl Executor<'_> {
         move_into_link_name_space(sys::fd::borrow(fd.0).as_fd(), link_type).called("setns")
     }
 
+    pub(crate) fn join_process(&self, pidfd: Fd, flags: u32) -> Result<(), Failure> {
+        let types = ThreadNameSpaceType::from_bits_retain(flags);
+        move_into_thread_name_spaces(sys::fd::borrow(pidfd.0), types).called("setns")
+    }
+
     pub(crate) fn unshare(&self, flags: u32) -> Result<(), Failure> {
         sys::clone::unshare(UnshareFlags::from_bits_retain(flags)).called("unshare")
     }
@@ -44,6 +52,19 @@ impl Executor<'_> {
             return self.await_go();
         }
         // The number is what this process sees, whose pid namespace is still the parent's.
+        let _ = Message { kind: Kind::Cloned, value: pid }.send(self.socket);
+        exit(0)
+    }
+
+    pub(crate) fn clone_into(&self, group: Option<Fd>) -> Result<(), Failure> {
+        let made = match group {
+            Some(group) => fork_into(CLONE_PARENT, sys::fd::borrow(group.0)),
+            None => fork(CLONE_PARENT),
+        };
+        let pid = made.called("clone3")?;
+        if pid == 0 {
+            return Ok(());
+        }
         let _ = Message { kind: Kind::Cloned, value: pid }.send(self.socket);
         exit(0)
     }

@@ -34,6 +34,16 @@ impl Executor<'_> {
         Ok(())
     }
 
+    pub(crate) fn close(&mut self, first: Fd, count: u32) -> Result<(), Failure> {
+        let number = first.0.unsigned_abs();
+        let Some(last) = number.saturating_add(count).checked_sub(1).filter(|_| count > 0) else {
+            return Ok(());
+        };
+        let closed = |fd: &Fd| (number..=last).contains(&fd.0.unsigned_abs());
+        self.proc = self.proc.filter(|proc| !closed(proc));
+        close_range(number, last, 0).called("close_range")
+    }
+
     pub(crate) fn die_with_parent(&self) -> Result<(), Failure> {
         set_parent_process_death_signal(Some(Signal::KILL)).called("prctl(PR_SET_PDEATHSIG)")
     }

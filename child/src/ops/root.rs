@@ -1,7 +1,7 @@
 //! The root of the container's file system: found, entered, closed to the host.
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, dup};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 use rustix::process::{chroot, fchdir, pivot_root};
@@ -49,6 +49,26 @@ impl Executor<'_> {
         attach(&tree, &below)?;
         self.root = Some(tree);
         Ok(())
+    }
+
+    pub(crate) fn enter_root(&mut self, inode: (u64, u64), of_init: Text<'_>) -> Result<(), Failure> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(CWD, c"/", flags, Mode::empty()).called("openat")?;
+        let seen = stat(&root).called("statx")?;
+        let found = (device_number(&seen), seen.stx_ino);
+        if found != inode && Some(found) != self.root_of(of_init) {
+            return Err(Failure::new("the root is not the container's", Errno::STALE));
+        }
+        self.root = Some(root);
+        Ok(())
+    }
+
+    /// The inode that a magic link below the runtime's procfs names.
+    fn root_of(&self, link: Text<'_>) -> Option<(u64, u64)> {
+        let proc = sys::fd::borrow(self.proc?.0);
+        let root = openat(proc, link.0, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let seen = stat(&root).ok()?;
+        Some((device_number(&seen), seen.stx_ino))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the child")]
