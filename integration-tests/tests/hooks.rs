@@ -236,7 +236,7 @@ fn hooks_inherit_no_descriptor(world: &World) -> Outcome {
         let number: u32 =
             line.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("{line}"));
         // 10 and above are the shell's own: the script and the saved output.
-        assert!(number <= 2 || (number >= 10 && number < 25) || number == 255, "{line}");
+        assert!(number <= 2 || (10..25).contains(&number) || number == 255, "{line}");
     }
     Ok(())
 }

@@ -307,7 +307,8 @@ fn groups_of(pid: i32) -> Vec<String> {
 }
 
 fn absolute_cgroups_path_is_used_in_every_hierarchy(world: &World) -> Outcome {
-    let path = format!("/it-parent-{}/deep", std::process::id());
+    let leaf = format!("it-deep-{}", std::process::id());
+    let path = format!("/it-parent-{}/{leaf}", std::process::id());
     let bundle = world.bundle().edit(|config| config["linux"]["cgroupsPath"] = json!(path));
     let id = world.create(&bundle);
     let groups = groups_of(world.pid(&id));
@@ -316,7 +317,7 @@ fn absolute_cgroups_path_is_used_in_every_hierarchy(world: &World) -> Outcome {
     let exact =
         groups.iter().filter(|group| **group == path || group.starts_with(&format!("{path}/"))).count();
     world.orlop(&["delete", "--force", &id]).ok();
-    let left = layout::groups_named("deep");
+    let left = layout::groups_named(&leaf);
     for parent in layout::groups_named(path.split('/').nth(1).unwrap()) {
         let _ = fs::remove_dir(parent);
     }
