@@ -77,7 +77,8 @@ fn trailing_text_is_refused(world: &World) -> Outcome {
 fn a_duplicate_key_is_refused(world: &World) -> Outcome {
     world.only_orlop()?;
     refused_text(world, |text| with_member(&text, "\"hostname\":\"other\"")).says("hostname");
-    refused_text(world, |text| text.replacen("\"cwd\":", "\"cwd\":\"/tmp\",\"cwd\":", 1).into_bytes()).says("cwd");
+    refused_text(world, |text| text.replacen("\"cwd\":", "\"cwd\":\"/tmp\",\"cwd\":", 1).into_bytes())
+        .says("cwd");
     Ok(())
 }
 
@@ -116,7 +117,12 @@ fn a_thousand_nested_unknown_arrays_are_fine(world: &World) -> Outcome {
 fn deep_nesting_is_refused_with_its_reason(world: &World) -> Outcome {
     world.only_orlop()?;
     for depth in [100_000, 4_000_000] {
-        refused_text(world, |text| with_member(&text, &nested(depth))).says_any(&["deep", "nest", "depth", "recursion"]);
+        refused_text(world, |text| with_member(&text, &nested(depth))).says_any(&[
+            "deep",
+            "nest",
+            "depth",
+            "recursion",
+        ]);
     }
     Ok(())
 }
@@ -148,7 +154,9 @@ fn a_byte_order_mark_is_refused_by_name(world: &World) -> Outcome {
 
 fn a_lone_surrogate_is_refused(world: &World) -> Outcome {
     world.only_orlop()?;
-    refused_text(world, |text| text.replacen("\"hostname\":\"it\"", "\"hostname\":\"\\ud800\"", 1).into_bytes());
+    refused_text(world, |text| {
+        text.replacen("\"hostname\":\"it\"", "\"hostname\":\"\\ud800\"", 1).into_bytes()
+    });
     Ok(())
 }
 
@@ -184,7 +192,11 @@ fn nul_in_a_string_is_refused(world: &World) -> Outcome {
         ("/linux/maskedPaths", json!(["/proc/acpi\u{0}"])),
     ];
     for (pointer, value) in places {
-        refused_edit(world, |config| *config.pointer_mut(pointer).unwrap() = value).says_any(&["NUL", "null byte", "\\0"]);
+        refused_edit(world, |config| *config.pointer_mut(pointer).unwrap() = value).says_any(&[
+            "NUL",
+            "null byte",
+            "\\0",
+        ]);
     }
     Ok(())
 }
@@ -192,7 +204,8 @@ fn nul_in_a_string_is_refused(world: &World) -> Outcome {
 fn variables_without_a_name_or_equals_sign_are_refused(world: &World) -> Outcome {
     world.only_orlop()?;
     for variable in ["NOEQUALS", "=value", ""] {
-        refused_edit(world, |config| config["process"]["env"] = json!(["A=1", variable])).says("process.env[1]");
+        refused_edit(world, |config| config["process"]["env"] = json!(["A=1", variable]))
+            .says("process.env[1]");
     }
     Ok(())
 }
@@ -225,7 +238,8 @@ fn ids_beyond_the_last_are_refused(world: &World) -> Outcome {
     for id in [json!(4_294_967_295_u64), json!(4_294_967_296_u64), json!(-1), json!(1e300), json!(1.5)] {
         refused_edit(world, |config| config["process"]["user"]["uid"] = id.clone()).says("uid");
         refused_edit(world, |config| config["process"]["user"]["gid"] = id.clone()).says("gid");
-        refused_edit(world, |config| config["process"]["user"]["additionalGids"] = json!([1, id])).says("additionalGids");
+        refused_edit(world, |config| config["process"]["user"]["additionalGids"] = json!([1, id]))
+            .says("additionalGids");
     }
     for id in [2_147_483_647_u32, 2_147_483_648, 4_294_967_294] {
         let bundle = world.bundle().edit(|config| config["process"]["user"] = json!({"uid": id, "gid": id}));
@@ -256,7 +270,8 @@ fn another_major_version_is_refused(world: &World) -> Outcome {
     for version in ["99.0.0", "2.0.0", "0.5.0", "", "1", "one", "1.0.0.0", "v1.0.0"] {
         refused_edit(world, |config| config["ociVersion"] = json!(version)).says("ociVersion");
     }
-    refused_edit(world, |config| drop(config.as_object_mut().unwrap().remove("ociVersion"))).says("ociVersion");
+    refused_edit(world, |config| drop(config.as_object_mut().unwrap().remove("ociVersion")))
+        .says("ociVersion");
     Ok(())
 }
 
@@ -265,7 +280,8 @@ fn an_apparmor_profile_without_apparmor_is_refused(world: &World) -> Outcome {
         return harness::skip("the host has AppArmor");
     }
     world.only_orlop()?;
-    refused_edit(world, |config| config["process"]["apparmorProfile"] = json!("it-profile")).says("apparmorProfile");
+    refused_edit(world, |config| config["process"]["apparmorProfile"] = json!("it-profile"))
+        .says("apparmorProfile");
     Ok(())
 }
 
@@ -291,7 +307,8 @@ fn intel_rdt_without_resctrl_is_refused(world: &World) -> Outcome {
 
 fn a_network_device_that_is_absent_is_refused(world: &World) -> Outcome {
     world.only_orlop()?;
-    refused_edit(world, |config| config["linux"]["netDevices"] = json!({"it-no-such0": {}})).says("netDevices");
+    refused_edit(world, |config| config["linux"]["netDevices"] = json!({"it-no-such0": {}}))
+        .says("netDevices");
     refused_edit(world, |config| config["linux"]["netDevices"] = json!({"a/b": {}})).says("netDevices");
     Ok(())
 }
@@ -330,9 +347,13 @@ fn validate_lists_five_mistakes_with_their_pointers(world: &World) -> Outcome {
     let bundle = five_mistakes(world.bundle());
     let ran = world.orlop(&["validate", bundle.path()]).fails();
     let text = format!("{}{}", ran.out, ran.err);
-    for pointer in
-        ["/ociVersion", "/process/cwd", "/process/rlimits/0/type", "/linux/namespaces/2/type", "/linux/rootfsPropagation"]
-    {
+    for pointer in [
+        "/ociVersion",
+        "/process/cwd",
+        "/process/rlimits/0/type",
+        "/linux/namespaces/2/type",
+        "/linux/rootfsPropagation",
+    ] {
         assert!(text.contains(pointer), "{pointer} is missing in {ran}");
     }
     Ok(())

@@ -90,7 +90,13 @@ fn state_directories_are_private_whatever_the_umask(world: &World) -> Outcome {
             let meta = fs::symlink_metadata(&path).unwrap();
             let expected = if meta.is_dir() { 0o700 } else { 0o600 };
             // A socket's mode is that of the umask at bind; it is 0600 or narrower inside a directory of 0700.
-            assert_eq!(meta.mode() & 0o777 & !expected, 0, "umask {umask}: {} {:o}", path.display(), meta.mode());
+            assert_eq!(
+                meta.mode() & 0o777 & !expected,
+                0,
+                "umask {umask}: {} {:o}",
+                path.display(),
+                meta.mode()
+            );
         }
         world.orlop(&["state", &id]).ok();
         world.orlop(&["delete", "--force", &id]).ok();
@@ -104,9 +110,12 @@ fn records(world: &World, id: &str) -> Vec<PathBuf> {
     files.filter(|path| path.to_string_lossy().contains(id)).collect()
 }
 
+/// Something done to a file.
+type Damage = Box<dyn Fn(&PathBuf)>;
+
 /// Twelve ways in which a file can be wrong.
-fn damages() -> Vec<(&'static str, Box<dyn Fn(&PathBuf)>)> {
-    fn put(text: &'static [u8]) -> Box<dyn Fn(&PathBuf)> {
+fn damages() -> Vec<(&'static str, Damage)> {
+    fn put(text: &'static [u8]) -> Damage {
         Box::new(move |path| fs::write(path, text).unwrap())
     }
     vec![
@@ -118,22 +127,34 @@ fn damages() -> Vec<(&'static str, Box<dyn Fn(&PathBuf)>)> {
         ("zeroes", put(&[0; 16384])),
         ("ones", put(&[0xff; 16384])),
         ("huge", Box::new(|path| fs::write(path, vec![b'x'; 32 << 20]).unwrap())),
-        ("half", Box::new(|path| {
-            let bytes = fs::read(path).unwrap();
-            fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
-        })),
-        ("flipped bits", Box::new(|path| {
-            let bytes: Vec<u8> = fs::read(path).unwrap().iter().map(|byte| byte ^ 0x10).collect();
-            fs::write(path, bytes).unwrap();
-        })),
-        ("a directory", Box::new(|path| {
-            fs::remove_file(path).unwrap();
-            fs::create_dir(path).unwrap();
-        })),
-        ("a symlink", Box::new(|path| {
-            fs::remove_file(path).unwrap();
-            symlink("/etc/passwd", path).unwrap();
-        })),
+        (
+            "half",
+            Box::new(|path| {
+                let bytes = fs::read(path).unwrap();
+                fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+            }),
+        ),
+        (
+            "flipped bits",
+            Box::new(|path| {
+                let bytes: Vec<u8> = fs::read(path).unwrap().iter().map(|byte| byte ^ 0x10).collect();
+                fs::write(path, bytes).unwrap();
+            }),
+        ),
+        (
+            "a directory",
+            Box::new(|path| {
+                fs::remove_file(path).unwrap();
+                fs::create_dir(path).unwrap();
+            }),
+        ),
+        (
+            "a symlink",
+            Box::new(|path| {
+                fs::remove_file(path).unwrap();
+                symlink("/etc/passwd", path).unwrap();
+            }),
+        ),
     ]
 }
 
@@ -154,7 +175,10 @@ fn a_damaged_record_breaks_no_other_container(world: &World) -> Outcome {
         }
         world.orlop(&["delete", "--force", &id]);
         leaks::remove(&[&id]);
-        tree(world).into_iter().filter(|path| path.ends_with(&id)).for_each(|path| drop(fs::remove_dir_all(path)));
+        tree(world)
+            .into_iter()
+            .filter(|path| path.ends_with(&id))
+            .for_each(|path| drop(fs::remove_dir_all(path)));
     }
     Ok(())
 }
@@ -170,10 +194,16 @@ fn a_damaged_record_can_be_deleted_by_force(world: &World) -> Outcome {
         assert!(ran.signal.is_none() && !ran.err.contains("panicked"), "{what}: {ran}");
         if ran.code == Some(0) {
             let left = leaks::settled(&[&id], &world.root);
-            assert!(!is_alive(pid) && left.is_empty(), "{what}: delete said it was done, but {left:?}\n{ran}");
+            assert!(
+                !is_alive(pid) && left.is_empty(),
+                "{what}: delete said it was done, but {left:?}\n{ran}"
+            );
         }
         leaks::remove(&[&id]);
-        tree(world).into_iter().filter(|path| path.ends_with(&id)).for_each(|path| drop(fs::remove_dir_all(path)));
+        tree(world)
+            .into_iter()
+            .filter(|path| path.ends_with(&id))
+            .for_each(|path| drop(fs::remove_dir_all(path)));
     }
     Ok(())
 }
@@ -202,7 +232,10 @@ fn strange_files_in_the_root_are_no_containers(world: &World) -> Outcome {
     fs::create_dir(world.root.join("it with space")).unwrap();
     let listed = world.orlop(&["list", "-q"]).ok().out;
     assert!(listed.lines().any(|line| line == healthy), "{listed}");
-    assert!(!listed.contains("it-file") && !listed.contains("it-link") && !listed.contains("space"), "{listed}");
+    assert!(
+        !listed.contains("it-file") && !listed.contains("it-link") && !listed.contains("space"),
+        "{listed}"
+    );
     world.orlop(&["delete", "--force", "it-link"]);
     assert!(PathBuf::from("/etc/passwd").exists());
     for name in ["it-file", "it-link"] {
@@ -233,9 +266,13 @@ fn create_on(world: &World, options: &str) {
     let id = world.id();
     fs::create_dir_all(&world.root).unwrap();
     let root = world.root.display();
-    let inner = format!("mount -t tmpfs -o {options} it-state {root} || exit 0\n\"$@\"; code=$?; ls -A {root}; exit $code");
+    let inner = format!(
+        "mount -t tmpfs -o {options} it-state {root} || exit 0\n\"$@\"; code=$?; ls -A {root}; exit $code"
+    );
     let mut command = Command::new("/usr/bin/unshare");
-    command.args(["--mount", "--propagation", "private", "/bin/bash", "-c", &inner, "bash"]).arg(&world.runtime);
+    command
+        .args(["--mount", "--propagation", "private", "/bin/bash", "-c", &inner, "bash"])
+        .arg(&world.runtime);
     command.arg("--root").arg(&world.root).args(["create", "--bundle", bundle.path(), &id]);
     let ran = world.finish(&mut command).fails();
     assert_eq!(ran.out, "", "something is left in the state root: {ran}");
@@ -267,7 +304,9 @@ fn a_record_of_another_boot_is_stopped(world: &World) -> Outcome {
     let inner = format!("mount --bind {other} /proc/sys/kernel/random/boot_id || exit 99\nexec \"$@\"");
     let elsewhere = |words: &[&str]| {
         let mut command = Command::new("/usr/bin/unshare");
-        command.args(["--mount", "--propagation", "private", "/bin/bash", "-c", &inner, "bash"]).arg(&world.runtime);
+        command
+            .args(["--mount", "--propagation", "private", "/bin/bash", "-c", &inner, "bash"])
+            .arg(&world.runtime);
         command.arg("--root").arg(&world.root).args(words);
         world.finish(&mut command)
     };
@@ -285,7 +324,8 @@ fn a_record_of_another_boot_is_stopped(world: &World) -> Outcome {
 
 fn kill_before_the_record_says_created_is_safe(world: &World) -> Outcome {
     let bundle = world.bundle().edit(|config| {
-        config["hooks"]["createRuntime"] = serde_json::json!([{"path": "/bin/sleep", "args": ["sleep", "3"]}]);
+        config["hooks"]["createRuntime"] =
+            serde_json::json!([{"path": "/bin/sleep", "args": ["sleep", "3"]}]);
     });
     let id = world.id();
     let running = world.begin(&mut world.command(&["create", "--bundle", bundle.path(), &id]));
