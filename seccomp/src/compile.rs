@@ -156,8 +156,8 @@ fn emit(lowered: &Lowered<'_>) -> Vec<Instruction> {
     };
     let mut audits: Vec<u32> = Vec::new();
     for section in &lowered.sections {
-        if !audits.contains(&section.arch.audit()) {
-            audits.push(section.arch.audit());
+        if !audits.contains(&section.audit) {
+            audits.push(section.audit);
         }
     }
     let sections: Vec<(u32, Label)> =
@@ -174,7 +174,7 @@ fn emit(lowered: &Lowered<'_>) -> Vec<Instruction> {
 impl Assembler<'_> {
     /// The code for the numbers of one `seccomp_data.arch`.
     fn section(&mut self, audit: u32) -> Label {
-        let mut ranges: Vec<(u32, Decision)> = Vec::new();
+        let mut ranges: Vec<(u32, Decision)> = Vec::with_capacity(128);
         for first in self.lowered.boundaries(audit) {
             let decision = self.lowered.decide(audit, first);
             let same = |(_, last): &(u32, Decision)| {

@@ -110,7 +110,7 @@ fn parse(call: &str) -> Option<u32> {
 
 /// The same call through `socketcall` or `ipc`, of whose arguments only the selector says something.
 fn multiplexed(lowered: &Lowered<'_>, arch: Arch, call: &str) -> Option<Explanation> {
-    let (kind, selector) = tables::selector(call)?;
+    let (kind, selector) = tables::lookup(call)?.selector()?;
     let number = tables::number(kind.name(), arch)?;
     let outcomes = outcomes(lowered, arch, number, &[selector]);
     Some(Explanation {

@@ -5,7 +5,7 @@
 
 use crate::arch::{Arch, Width, X32_BIT};
 use crate::ir::{Action, Condition, Operator, Policy, enosys};
-use crate::tables::{self, ARM_PRIVATE_BASE, DENSE, Multiplexer, Number};
+use crate::tables::{self, ARM_PRIVATE_BASE, DENSE, Multiplexer, Number, Row};
 use std::cmp::Ordering;
 
 /// Places behind the dense ones for ARM's private calls.
@@ -19,15 +19,21 @@ const CHAIN: Slot = 1 << 31;
 /// One architecture's calls.
 pub(crate) struct Section {
     pub(crate) arch: Arch,
+    /// `seccomp_data.arch`, the place in the rows of the tables, and what is added to their numbers.
+    pub(crate) audit: u32,
+    column: usize,
+    base: u32,
     slots: [Slot; DENSE + PRIVATE],
     /// The newest call that the profile names, whatever it says about it.
     newest: Option<u16>,
+    /// The first number that gets ENOSYS for being newer, once all rules are read.
+    newer: Option<u32>,
     socketcall: Option<u16>,
     ipc: Option<u16>,
 }
 
 /// Conditions that hold together, and the rule that then decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Alternative {
     pub(crate) conditions: Vec<Condition>,
     pub(crate) rule: usize,
@@ -101,6 +107,9 @@ pub(crate) fn lower<'p>(policy: &Policy<'p>) -> Lowered<'p> {
         }
     }
     lowered.chain(pending);
+    for section in &mut lowered.sections {
+        section.newer = enosys.and_then(|_| section.first_newer());
+    }
     lowered
 }
 
@@ -111,7 +120,17 @@ impl Section {
             Number::Private(_) => None,
         };
         let (socketcall, ipc) = (place(Multiplexer::Socketcall), place(Multiplexer::Ipc));
-        Self { arch, slots: [0; DENSE + PRIVATE], newest: None, socketcall, ipc }
+        Self {
+            arch,
+            audit: arch.audit(),
+            column: arch.column(),
+            base: arch.base(),
+            slots: [0; DENSE + PRIVATE],
+            newest: None,
+            newer: None,
+            socketcall,
+            ipc,
+        }
     }
 
     fn multiplexer(&self, kind: Multiplexer) -> Option<u16> {
@@ -148,20 +167,19 @@ impl Section {
     /// The first number after the newest that the profile names, or nothing where it names none but number 0:
     /// runc takes that for none at all.
     fn first_newer(&self) -> Option<u32> {
-        let newest = self.arch.base() + u32::from(self.newest?);
+        let newest = self.base + u32::from(self.newest?);
         (newest != 0).then_some(newest + 1)
     }
 
-    /// Who decides about a number of this architecture, given whether newer ones get ENOSYS.
-    fn decide(&self, raw: u32, newer: Option<Action>) -> Decision {
-        let newer = newer.and_then(|_| self.first_newer());
-        if newer.is_some() && raw == 0 && matches!(self.arch, Arch::S390 | Arch::S390x) {
+    /// Who decides about a number of this architecture.
+    fn decide(&self, raw: u32) -> Decision {
+        if self.newer.is_some() && raw == 0 && matches!(self.arch, Arch::S390 | Arch::S390x) {
             // The kernel puts 0 into the number when it does not know the real one, which a program passes in
             // a register of its own here. Number 0, setup(2), does not exist otherwise.
             return Decision::Newer;
         }
         match Decision::of(self.place(raw).map_or(0, |place| self.slot(place))) {
-            Decision::Default if newer.is_some_and(|newer| raw >= newer) => Decision::Newer,
+            Decision::Default if self.newer.is_some_and(|newer| raw >= newer) => Decision::Newer,
             decided => decided,
         }
     }
@@ -169,7 +187,7 @@ impl Section {
     /// Where the slot of a number is.
     fn place(&self, raw: u32) -> Option<usize> {
         let below = |base, limit| raw.checked_sub(base).map(|it| it as usize).filter(move |it| *it < limit);
-        match below(self.arch.base(), DENSE) {
+        match below(self.base, DENSE) {
             None if self.arch == Arch::Arm => below(ARM_PRIVATE_BASE, PRIVATE).map(|place| DENSE + place),
             dense => dense,
         }
@@ -191,7 +209,7 @@ impl<'p> Lowered<'p> {
     fn mention(&mut self, name: &'p str) {
         let Some(row) = tables::lookup(name) else { return self.unknown.push(name) };
         for section in &mut self.sections {
-            if let Some(number) = row.number(section.arch) {
+            if let Some(number) = row.at(section.column) {
                 section.mention(number);
             }
         }
@@ -202,41 +220,44 @@ impl<'p> Lowered<'p> {
         let Some(row) = tables::lookup(name) else { return self.unknown.push(name) };
         let mut multiplexed = false;
         for (index, section) in self.sections.iter_mut().enumerate() {
-            if let Some(number) = row.number(section.arch) {
+            if let Some(number) = row.at(section.column) {
                 let place = section.mention(number);
                 if when.is_empty() {
                     section.set(place, rule);
                 } else {
-                    section.add(place, rule, when, index, pending);
+                    section.add(place, rule, when.iter().cloned(), index, pending);
                 }
             }
             multiplexed |= section.socketcall.is_some() || section.ipc.is_some();
         }
         if multiplexed {
-            self.add_multiplexed(name, rule, when, pending);
+            self.add_multiplexed(row, rule, when, pending);
         }
     }
 
     /// Adds a rule for a call where `socketcall` or `ipc` is another entry to it.
     fn add_multiplexed(
         &mut self,
-        name: &str,
+        row: Row,
         rule: usize,
         when: &[Vec<Condition>],
         pending: &mut Vec<Pending>,
     ) {
-        let Some((kind, value)) = tables::selector(name) else { return };
+        let Some((kind, value)) = row.selector() else { return };
         let select = Condition { argument: 0, operator: Operator::MaskedEq { mask: kind.mask() }, value };
-        let selected: Vec<Vec<Condition>> = if when.is_empty() {
-            vec![vec![select]]
-        } else {
-            when.iter().map(|conditions| behind(select, conditions)).collect()
-        };
         for (index, section) in self.sections.iter_mut().enumerate() {
             let Some(place) = section.multiplexer(kind) else { continue };
             section.mention(Number::Dense(place));
-            section.add(place, rule, &selected, index, pending);
-            if !when.is_empty() && self.hidden.last() != Some(&rule) {
+            if section.slot(usize::from(place)) != 0 {
+                continue;
+            }
+            if when.is_empty() {
+                section.add(place, rule, std::iter::once(vec![select]), index, pending);
+                continue;
+            }
+            let selected = when.iter().map(|conditions| behind(select, conditions));
+            section.add(place, rule, selected, index, pending);
+            if self.hidden.last() != Some(&rule) {
                 self.hidden.push(rule);
             }
         }
@@ -244,15 +265,15 @@ impl<'p> Lowered<'p> {
 
     /// Makes a chain of the conditional rules of each place that no unconditional one holds.
     fn chain(&mut self, mut pending: Vec<Pending>) {
+        pending.retain(|it| {
+            self.sections.get(it.section).is_some_and(|section| section.slot(usize::from(it.place)) == 0)
+        });
         pending.sort_by_key(|pending| (pending.section, pending.place));
-        for group in pending.chunk_by(|a, b| (a.section, a.place) == (b.section, b.place)) {
+        for group in pending.chunk_by_mut(|a, b| (a.section, a.place) == (b.section, b.place)) {
+            let mut alternatives: Vec<Alternative> =
+                group.iter_mut().map(|pending| std::mem::take(&mut pending.alternative)).collect();
             let Some(first) = group.first() else { continue };
             let Some(section) = self.sections.get(first.section) else { continue };
-            if section.slot(usize::from(first.place)) != 0 {
-                continue;
-            }
-            let mut alternatives: Vec<Alternative> =
-                group.iter().map(|pending| pending.alternative.clone()).collect();
             alternatives.sort_by(|a, b| precedence(&a.conditions, &b.conditions));
             absorb(&mut alternatives, &mut self.unreachable);
             let slot = CHAIN | self.intern(Chain { width: section.arch.width(), alternatives }) as Slot;
@@ -274,15 +295,15 @@ impl<'p> Lowered<'p> {
     pub(crate) fn decide(&self, audit: u32, raw: u32) -> Decision {
         let of = |arch: Arch| self.sections.iter().find(|section| section.arch == arch);
         if audit != Arch::X32.audit() {
-            let section = self.sections.iter().find(|section| section.arch.audit() == audit);
-            return section.map_or(Decision::Foreign, |section| section.decide(raw, self.enosys));
+            let section = self.sections.iter().find(|section| section.audit == audit);
+            return section.map_or(Decision::Foreign, |section| section.decide(raw));
         }
         match (of(Arch::X86_64), of(Arch::X32)) {
             (None, None) => Decision::Foreign,
-            (Some(section), Some(_)) if raw & X32_BIT == 0 => section.decide(raw, self.enosys),
-            (Some(_), Some(section)) => section.decide(raw, self.enosys),
-            (Some(section), None) => section.decide_without_x32(raw, self.enosys),
-            (None, Some(section)) => section.decide_only_x32(raw, self.enosys),
+            (Some(section), Some(_)) if raw & X32_BIT == 0 => section.decide(raw),
+            (Some(_), Some(section)) => section.decide(raw),
+            (Some(section), None) => section.decide_without_x32(raw),
+            (None, Some(section)) => section.decide_only_x32(raw),
         }
     }
 
@@ -299,10 +320,10 @@ impl<'p> Lowered<'p> {
 
     /// The numbers of one `seccomp_data.arch` at which the decision may change, sorted.
     pub(crate) fn boundaries(&self, audit: u32) -> Vec<u32> {
-        let mut all = vec![0];
-        let mut sections: Vec<&Section> =
-            self.sections.iter().filter(|it| it.arch.audit() == audit).collect();
-        sections.sort_by_key(|section| section.arch.base());
+        let mut all = Vec::with_capacity(256);
+        all.push(0);
+        let mut sections: Vec<&Section> = self.sections.iter().filter(|it| it.audit == audit).collect();
+        sections.sort_by_key(|section| section.base);
         for section in sections {
             section.boundaries(&mut all);
         }
@@ -320,26 +341,26 @@ pub(crate) const FOREIGN: Action = Action::KillThread;
 
 impl Section {
     /// x86-64 alone: x32 is another architecture. The number -1 is not, for a tracer puts it there to skip a call.
-    fn decide_without_x32(&self, raw: u32, enosys: Option<Action>) -> Decision {
+    fn decide_without_x32(&self, raw: u32) -> Decision {
         match raw {
             u32::MAX => Decision::Default,
-            0..X32_BIT => self.decide(raw, enosys),
-            _ if raw & X32_BIT == 0 && enosys.is_some() && self.first_newer().is_some() => Decision::Newer,
+            0..X32_BIT => self.decide(raw),
+            _ if raw & X32_BIT == 0 && self.newer.is_some() => Decision::Newer,
             _ => Decision::Foreign,
         }
     }
 
     /// x32 alone, which is native to nobody but a kernel's author.
-    fn decide_only_x32(&self, raw: u32, enosys: Option<Action>) -> Decision {
+    fn decide_only_x32(&self, raw: u32) -> Decision {
         match raw {
             0..X32_BIT => Decision::Foreign,
             _ if raw & X32_BIT == 0 => Decision::Default,
-            _ => self.decide(raw, enosys),
+            _ => self.decide(raw),
         }
     }
 
     fn boundaries(&self, all: &mut Vec<u32>) {
-        let base = self.arch.base();
+        let base = self.base;
         let mut last = 0;
         all.push(base);
         let used = self.newest.map_or(0, |newest| usize::from(newest) + 1);
@@ -363,12 +384,12 @@ impl Section {
         &mut self,
         place: u16,
         rule: usize,
-        when: &[Vec<Condition>],
+        when: impl Iterator<Item = Vec<Condition>>,
         section: usize,
         pending: &mut Vec<Pending>,
     ) {
-        for conditions in when {
-            let conditions = narrow(conditions, self.arch.width());
+        for mut conditions in when {
+            narrow(&mut conditions, self.arch.width());
             if conditions.is_empty() {
                 self.set(place, rule);
             } else {
@@ -385,21 +406,19 @@ fn behind(select: Condition, conditions: &[Condition]) -> Vec<Condition> {
     std::iter::once(select).chain(others.copied()).collect()
 }
 
-/// The conditions at a width, without those that always hold because their mask is empty.
-fn narrow(conditions: &[Condition], width: Width) -> Vec<Condition> {
+/// Brings conditions to a width, and drops those that always hold because their mask is empty.
+fn narrow(conditions: &mut Vec<Condition>, width: Width) {
     let keep = match width {
         Width::Bits32 => u64::from(u32::MAX),
         Width::Bits64 => u64::MAX,
     };
-    let narrowed = conditions.iter().map(|condition| Condition {
-        operator: match condition.operator {
-            Operator::MaskedEq { mask } => Operator::MaskedEq { mask: mask & keep },
-            other => other,
-        },
-        value: condition.value & keep,
-        ..*condition
-    });
-    narrowed.filter(|condition| condition.operator != Operator::MaskedEq { mask: 0 }).collect()
+    for condition in conditions.iter_mut() {
+        condition.value &= keep;
+        if let Operator::MaskedEq { mask } = &mut condition.operator {
+            *mask &= keep;
+        }
+    }
+    conditions.retain(|condition| condition.operator != Operator::MaskedEq { mask: 0 });
 }
 
 /// Which of two alternatives is tried first, when rules with conditions overlap and disagree. The spec is silent and

@@ -8,7 +8,8 @@ mod multiplexed;
 mod numbers;
 
 use crate::arch::Arch;
-pub(crate) use multiplexed::{Multiplexer, selector};
+pub(crate) use multiplexed::Multiplexer;
+use multiplexed::SELECTED;
 use numbers::ROWS;
 
 /// No table has a number (less its base) from here on, but for ARM's private calls.
@@ -22,9 +23,12 @@ const ARM_PRIVATE: u16 = 0xf000;
 /// `__ARM_NR_BASE` of the kernel.
 pub(crate) const ARM_PRIVATE_BASE: u32 = 0x000f_0000;
 
-/// The numbers of one name.
+/// The numbers of one name, and its place among the rows.
 #[derive(Clone, Copy)]
-pub(crate) struct Row(&'static [u16; COLUMNS]);
+pub(crate) struct Row {
+    numbers: &'static [u16; COLUMNS],
+    place: u16,
+}
 
 const COLUMNS: usize = 18;
 
@@ -39,13 +43,30 @@ pub(crate) enum Number {
 
 impl Row {
     /// The number on an architecture that has the call.
-    #[inline]
     pub(crate) fn number(self, arch: Arch) -> Option<Number> {
-        match self.0.get(arch.column()).copied() {
-            None | Some(ABSENT) => None,
-            Some(number) if number >= ARM_PRIVATE => Some(Number::Private(number - ARM_PRIVATE)),
-            Some(number) => Some(Number::Dense(number)),
-        }
+        self.at(arch.column())
+    }
+
+    /// The number in a column, [`Arch::column`].
+    #[inline]
+    pub(crate) fn at(self, column: usize) -> Option<Number> {
+        number_at(self.numbers, column)
+    }
+
+    /// The multiplexer of the call and the value that selects it there.
+    #[inline]
+    pub(crate) fn selector(self) -> Option<(Multiplexer, u64)> {
+        let place = SELECTORS.get(usize::from(self.place)).copied().filter(|&place| place != NOT_SELECTED)?;
+        SELECTED.get(usize::from(place)).map(|&(_, kind, value)| (kind, u64::from(value)))
+    }
+}
+
+#[inline]
+fn number_at(numbers: &[u16; COLUMNS], column: usize) -> Option<Number> {
+    match numbers.get(column).copied() {
+        None | Some(ABSENT) => None,
+        Some(number) if number >= ARM_PRIVATE => Some(Number::Private(number - ARM_PRIVATE)),
+        Some(number) => Some(Number::Dense(number)),
     }
 }
 
@@ -67,7 +88,7 @@ pub(crate) fn lookup(name: &str) -> Option<Row> {
         let row = INDEX.get(slot).copied().filter(|&row| row != EMPTY)?;
         let (candidate, numbers) = ROWS.get(usize::from(row))?;
         if *candidate == name {
-            return Some(Row(numbers));
+            return Some(Row { numbers, place: row });
         }
         slot = (slot + 1) % SLOTS;
     }
@@ -82,7 +103,7 @@ pub fn number(name: &str, arch: Arch) -> Option<u32> {
 /// The name of a call of an architecture.
 #[must_use]
 pub fn name(raw: u32, arch: Arch) -> Option<&'static str> {
-    let has = |numbers| Row(numbers).number(arch).is_some_and(|number| number.raw(arch) == raw);
+    let has = |numbers| number_at(numbers, arch.column()).is_some_and(|number| number.raw(arch) == raw);
     ROWS.iter().find(|(_, numbers)| has(numbers)).map(|(name, _)| *name)
 }
 
@@ -112,6 +133,38 @@ const fn index() -> [u16; SLOTS] {
     index
 }
 
+const NOT_SELECTED: u8 = u8::MAX;
+
+/// For each row the place in [`SELECTED`].
+static SELECTORS: [u8; ROWS.len()] = selectors();
+
+#[expect(clippy::indexing_slicing, reason = "runs in the compiler, where an index out of bounds is an error")]
+const fn selectors() -> [u8; ROWS.len()] {
+    let mut places = [NOT_SELECTED; ROWS.len()];
+    let mut row = 0;
+    while row < ROWS.len() {
+        let mut place = 0;
+        while place < SELECTED.len() {
+            if same(ROWS[row].0.as_bytes(), SELECTED[place].0.as_bytes()) {
+                places[row] = place as u8;
+            }
+            place += 1;
+        }
+        row += 1;
+    }
+    places
+}
+
+const fn same(mut a: &[u8], mut b: &[u8]) -> bool {
+    while let ([first_a, rest_a @ ..], [first_b, rest_b @ ..]) = (a, b) {
+        if *first_a != *first_b {
+            return false;
+        }
+        (a, b) = (rest_a, rest_b);
+    }
+    a.is_empty() && b.is_empty()
+}
+
 /// A slot for a name, from its length and its first and last eight bytes: names differ there.
 const fn hash(name: &[u8]) -> usize {
     let (first, last) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
@@ -139,7 +192,7 @@ mod tests {
     #[test]
     fn every_name_is_found_at_its_row() {
         for (name, numbers) in &ROWS {
-            assert_eq!(lookup(name).map(|row| *row.0), Some(*numbers), "{name}");
+            assert_eq!(lookup(name).map(|row| *row.numbers), Some(*numbers), "{name}");
         }
         for absent in ["", "x", "futex_", "no_such_call_at_all", "Read"] {
             assert!(lookup(absent).is_none(), "{absent}");
@@ -161,6 +214,14 @@ mod tests {
                 assert_eq!(number(name(raw, arch).unwrap(), arch), Some(raw), "{call} on {arch:?}");
             }
         }
+    }
+
+    #[test]
+    fn every_multiplexed_call_is_selected() {
+        for (name, kind, value) in SELECTED {
+            assert_eq!(lookup(name).unwrap().selector(), Some((kind, u64::from(value))), "{name}");
+        }
+        assert_eq!(names().filter(|name| lookup(name).unwrap().selector().is_some()).count(), SELECTED.len());
     }
 
     #[test]

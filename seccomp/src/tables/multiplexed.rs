@@ -30,47 +30,38 @@ impl Multiplexer {
     }
 }
 
-/// The multiplexer of a call and the value that selects it there.
-pub(crate) fn selector(name: &str) -> Option<(Multiplexer, u64)> {
-    // Most names of a profile end the search at their first letter.
-    if !name.starts_with(['a', 'b', 'c', 'g', 'l', 'm', 'r', 's']) {
-        return None;
-    }
-    let socketcall = |value| Some((Multiplexer::Socketcall, value));
-    let ipc = |value| Some((Multiplexer::Ipc, value));
-    match name {
-        "socket" => socketcall(1),
-        "bind" => socketcall(2),
-        "connect" => socketcall(3),
-        "listen" => socketcall(4),
-        "accept" => socketcall(5),
-        "getsockname" => socketcall(6),
-        "getpeername" => socketcall(7),
-        "socketpair" => socketcall(8),
-        "send" => socketcall(9),
-        "recv" => socketcall(10),
-        "sendto" => socketcall(11),
-        "recvfrom" => socketcall(12),
-        "shutdown" => socketcall(13),
-        "setsockopt" => socketcall(14),
-        "getsockopt" => socketcall(15),
-        "sendmsg" => socketcall(16),
-        "recvmsg" => socketcall(17),
-        "accept4" => socketcall(18),
-        "recvmmsg" => socketcall(19),
-        "sendmmsg" => socketcall(20),
-        "semop" => ipc(1),
-        "semget" => ipc(2),
-        "semctl" => ipc(3),
-        "semtimedop" => ipc(4),
-        "msgsnd" => ipc(11),
-        "msgrcv" => ipc(12),
-        "msgget" => ipc(13),
-        "msgctl" => ipc(14),
-        "shmat" => ipc(21),
-        "shmdt" => ipc(22),
-        "shmget" => ipc(23),
-        "shmctl" => ipc(24),
-        _ => None,
-    }
-}
+/// The calls that can be selected, and by what value.
+pub(super) const SELECTED: [(&str, Multiplexer, u8); 32] = [
+    ("socket", Multiplexer::Socketcall, 1),
+    ("bind", Multiplexer::Socketcall, 2),
+    ("connect", Multiplexer::Socketcall, 3),
+    ("listen", Multiplexer::Socketcall, 4),
+    ("accept", Multiplexer::Socketcall, 5),
+    ("getsockname", Multiplexer::Socketcall, 6),
+    ("getpeername", Multiplexer::Socketcall, 7),
+    ("socketpair", Multiplexer::Socketcall, 8),
+    ("send", Multiplexer::Socketcall, 9),
+    ("recv", Multiplexer::Socketcall, 10),
+    ("sendto", Multiplexer::Socketcall, 11),
+    ("recvfrom", Multiplexer::Socketcall, 12),
+    ("shutdown", Multiplexer::Socketcall, 13),
+    ("setsockopt", Multiplexer::Socketcall, 14),
+    ("getsockopt", Multiplexer::Socketcall, 15),
+    ("sendmsg", Multiplexer::Socketcall, 16),
+    ("recvmsg", Multiplexer::Socketcall, 17),
+    ("accept4", Multiplexer::Socketcall, 18),
+    ("recvmmsg", Multiplexer::Socketcall, 19),
+    ("sendmmsg", Multiplexer::Socketcall, 20),
+    ("semop", Multiplexer::Ipc, 1),
+    ("semget", Multiplexer::Ipc, 2),
+    ("semctl", Multiplexer::Ipc, 3),
+    ("semtimedop", Multiplexer::Ipc, 4),
+    ("msgsnd", Multiplexer::Ipc, 11),
+    ("msgrcv", Multiplexer::Ipc, 12),
+    ("msgget", Multiplexer::Ipc, 13),
+    ("msgctl", Multiplexer::Ipc, 14),
+    ("shmat", Multiplexer::Ipc, 21),
+    ("shmdt", Multiplexer::Ipc, 22),
+    ("shmget", Multiplexer::Ipc, 23),
+    ("shmctl", Multiplexer::Ipc, 24),
+];
