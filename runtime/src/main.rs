@@ -9,6 +9,8 @@ use orlop::commands;
 static ALLOCATOR: sys::bump::Bump = sys::bump::Bump::new();
 
 fn main() -> ExitCode {
+    // A caller that ignores SIGCHLD would leave nothing to wait for.
+    sys::signal::default_disposition(sys::signal::CHILD);
     let invocation = match args::parse(std::env::args_os().collect()) {
         Ok(invocation) => invocation,
         Err(exit) => return log::report_exit(&exit).into(),

@@ -3,10 +3,11 @@
 //! [`create`] calls; what a section asks for is in `config/`, how a step is done is in `child/src/ops/`. The reasons for
 //! the order stand beside the lines.
 
-use child::op::{Create, Placement, Request};
+use child::op::{Create, NoNewPrivs, Placement, Request};
 use child::{Fd, Op, Words};
 
 use crate::config::Config;
+use crate::config::capabilities::Capabilities;
 use crate::config::hooks::Surroundings;
 use crate::config::limits::Refusal;
 use crate::config::memory_policy::MemoryPolicy;
@@ -84,6 +85,18 @@ pub enum Order {
     Early,
 }
 
+impl Order {
+    /// Decides for a program with these capabilities.
+    pub fn of(capabilities: &Capabilities) -> Self {
+        const CAP_SYS_ADMIN: u64 = 1 << 21;
+        let no_new_privileges = capabilities.no_new_privileges() == NoNewPrivs::Set;
+        match no_new_privileges || capabilities.sets().effective & CAP_SYS_ADMIN != 0 {
+            true => Self::Late,
+            false => Self::Early,
+        }
+    }
+}
+
 /// What is opened and what is done.
 #[derive(Debug)]
 pub struct Plan<'a> {
@@ -151,9 +164,13 @@ fn privileged<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) -> Vec<Step
     let mut privileged: Vec<Step<'a>> = process.limits.raising_steps().collect();
     privileged.extend(process.limits.oom_score_adj_step());
     let lenient = process.limits.oom_score_adj().is_some_and(|score| score.refusal == Refusal::IsWarnedOf);
-    if inputs.stages.first & Kind::User as u32 != 0 || lenient {
+    if inputs.stages.first & Kind::User as u32 != 0 {
         privileged.extend(process.scheduling.scheduler_step());
         privileged.extend(process.scheduling.io_priority_step());
+        return privileged;
+    }
+    if lenient {
+        // Only the parent can turn a refusal into a warning.
         return privileged;
     }
     steps.append(&mut privileged);

@@ -8,11 +8,16 @@ use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fchmod, fstatvfs, openat2};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, mount_remount, move_mount, open_tree};
+use rustix::mount::{
+    FsOpenFlags, MountFlags, MoveMountFlags, OpenTreeFlags, fsconfig_set_flag, fsconfig_set_string, fsopen,
+    mount, mount_remount, move_mount, open_tree,
+};
 use rustix::process::fchdir;
 use sys::mount::{AT_RECURSIVE, MountAttr, mount_setattr};
 
-use super::paths::{check_over, file_type, is_procfs, make_directory, make_file, resolve_for, stat};
+use super::paths::{
+    PathBuffer, check_over, file_type, is_procfs, make_directory, make_file, resolve_for, stat,
+};
 use crate::data::Text;
 use crate::message::{Kind, Message};
 use crate::op::{Attributes, Depth, Over, Source};
@@ -31,7 +36,8 @@ impl<'a> Executor<'a> {
         self.dev = None;
         let directory = make_directory(self.root()?, target.0, resolve_for(over))?;
         check_over(&directory, over)?;
-        mount_here(&directory, source.0, kind.0, flags, data.0)?;
+        mount_here(&directory, source.0, kind.0, flags, data.0)
+            .map_err(|failure| Failure { value: refused_option(kind.0, data.0), ..failure })?;
         let keeps_mode = kind.0 == c"tmpfs" && !data.0.to_bytes().windows(5).any(|part| part == b"mode=");
         if keeps_mode { self.copy_mode(&directory, target) } else { Ok(()) }
     }
@@ -142,6 +148,25 @@ fn mount_here(
 ) -> Result<(), Failure> {
     fchdir(directory).called("fchdir")?;
     mount(source, c".", kind, MountFlags::from_bits_retain(flags), data).called("mount")
+}
+
+/// The number of the first option that the file system refuses, counted from 1; 0 where none stands out. Asked only
+/// after mount(2) failed, which does not say.
+fn refused_option(kind: &CStr, data: &CStr) -> u32 {
+    let Ok(context) = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC) else { return 0 };
+    let refused = |option: &[u8]| {
+        let mut parts = option.splitn(2, |byte| *byte == b'=');
+        let (Some(key), value) = (parts.next(), parts.next()) else { return false };
+        let (Ok(key), Ok(value)) = (PathBuffer::new(key), value.map(PathBuffer::new).transpose()) else {
+            return false;
+        };
+        match value {
+            Some(value) => fsconfig_set_string(context.as_fd(), key.as_c_str(), value.as_c_str()).is_err(),
+            None => fsconfig_set_flag(context.as_fd(), key.as_c_str()).is_err(),
+        }
+    };
+    let position = data.to_bytes().split(|byte| *byte == b',').position(refused);
+    position.and_then(|index| u32::try_from(index + 1).ok()).unwrap_or(0)
 }
 
 /// A detached copy of the tree at `path`.

@@ -45,10 +45,22 @@ pub fn failure(report: &Report, step: Option<&Step<'_>>) -> Error {
     };
     let error = match &step.op {
         Op::FindExecutable { candidates } => executable(report.errno(), *candidates),
+        Op::Mount { data, .. } => mount(step, report, *data),
         _ => Error::kernel(step.op.to_string(), report.call().to_owned(), report.errno()),
     };
     let error = if matches!(step.op, Op::Hook { .. }) { hook(error, report) } else { error };
     if step.key.is_empty() { error } else { error.with_key(step.key.clone().into_owned()) }
+}
+
+/// mount(2) does not say which option it refuses; the child asked option by option afterwards.
+fn mount(step: &Step<'_>, report: &Report, data: child::Text<'_>) -> Error {
+    let error = Error::kernel(step.op.to_string(), report.call().to_owned(), report.errno());
+    let data = data.0.to_string_lossy();
+    let option = report.value.checked_sub(1).and_then(|index| data.split(',').nth(index as usize));
+    match option {
+        Some(option) => error.with_hint(format!("the file system refuses the option {option:?}")),
+        None => error,
+    }
 }
 
 fn hook(error: Error, report: &Report) -> Error {

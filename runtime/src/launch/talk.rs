@@ -16,6 +16,7 @@ use super::spawned::Spawned;
 use super::undo::Undo;
 use super::userns::{Writer, write_maps};
 use super::{Prepared, console, copy_up, state_json};
+use crate::config::limits::Refusal;
 use crate::config::namespaces::Kind as Namespace;
 use crate::plan::Plan;
 use crate::state::{Init, State, Status};
@@ -52,6 +53,8 @@ impl<'a> Talk<'a> {
         if self.prepared.stages().first & Namespace::User as u32 != 0 {
             self.maps()?;
             self.spawned.send(Said::Go)?;
+        } else if self.prepared.stages().second.is_none_or(|flags| flags & Namespace::User as u32 == 0) {
+            self.on_child_all()?;
         }
         loop {
             let Some((message, fd)) = self.spawned.receive(&self.plan.steps)? else {
@@ -92,10 +95,27 @@ impl<'a> Talk<'a> {
 
     /// Id maps, and what a process in a new user namespace can no longer do for itself.
     fn maps(&self) -> Result<()> {
-        let privileged = self.prepared.facts.euid() == 0 && !self.prepared.facts.in_user_namespace();
+        const SET_IDS: u64 = 1 << 6 | 1 << 7;
+        let privileged = self.prepared.facts.permitted() & SET_IDS == SET_IDS;
         let writer = if privileged { Writer::Privileged } else { Writer::Ordinary };
         write_maps(self.spawned.pid, &self.prepared.config.id_mappings, writer)?;
-        self.plan.by_parent.iter().try_for_each(|step| self.on_child(step))
+        self.on_child_all()
+    }
+
+    fn on_child_all(&self) -> Result<()> {
+        self.plan.by_parent.iter().try_for_each(|step| match self.on_child(step) {
+            Err(error) if self.is_warned_of(step) => {
+                tracing::warn!("{error}");
+                Ok(())
+            }
+            other => other,
+        })
+    }
+
+    /// Whether the refusal of a step is only worth a warning.
+    fn is_warned_of(&self, step: &Step<'_>) -> bool {
+        let score = self.prepared.config.process.as_ref().and_then(|process| process.limits.oom_score_adj());
+        matches!(step.op, Op::OomScoreAdj { .. }) && score.is_some_and(|score| score.refusal == Refusal::IsWarnedOf)
     }
 
     fn on_child(&self, step: &Step<'_>) -> Result<()> {
