@@ -13,7 +13,17 @@
 //! why; [`dump`], which prints a program; and [`program::run`], which executes one.
 //!
 //! Where the spec leaves the meaning open, it is the one that profiles are written for: libseccomp's as runc
-//! calls it.
+//! calls it. It differs by intent in four things, each of which the comparison with libseccomp in `tests/` names:
+//!
+//! - `socketcall` and `ipc` select by the bits of their first argument that the kernel looks at, so no other bit of it
+//!   leads around a rule.
+//! - A call that the profile names never gets ENOSYS for being newer than the profile. runc does not count calls that
+//!   are also behind `socketcall` or `ipc`.
+//! - ARM's private calls, whose numbers are far above all others, do not make a profile newer than every call.
+//! - Where rules with conditions hold together and disagree, libseccomp's order follows from the tree it merges them
+//!   into. Ours is that of `lower.rs`, which is the same in all but rare cases.
+//!
+//! An `errnoRet` that no action takes, an empty `names` and NOTIFY without a listener are errors here.
 
 pub mod arch;
 mod compile;
