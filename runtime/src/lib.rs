@@ -16,6 +16,7 @@ pub mod json;
 pub mod launch;
 pub mod pid_file;
 pub mod plan;
+pub mod plan_exec;
 pub mod procfs;
 pub mod record;
 pub mod resctrl;

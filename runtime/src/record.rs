@@ -149,7 +149,7 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 }
 
 /// FNV-1a over the generation and the payload: it finds torn and foreign slots; nobody hostile can write here.
-fn checksum(generation: u64, payload: &[u8]) -> u64 {
+pub(crate) fn checksum(generation: u64, payload: &[u8]) -> u64 {
     generation
         .to_le_bytes()
         .iter()

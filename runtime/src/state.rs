@@ -400,7 +400,15 @@ impl State {
     /// # Errors
     /// `Kernel`.
     pub fn status(&self, page: Page) -> Result<Status> {
-        if self.open_init()?.is_none() {
+        self.status_with(page, self.open_init()?.as_ref())
+    }
+
+    /// The same for a caller that has [`State::open_init`]'s answer.
+    ///
+    /// # Errors
+    /// `Kernel`.
+    pub fn status_with(&self, page: Page, init: Option<&OwnedFd>) -> Result<Status> {
+        if init.is_none() {
             let creating = self.progress == Progress::Creating && self.init.is_none();
             return Ok(if creating { Status::Creating } else { Status::Stopped });
         }

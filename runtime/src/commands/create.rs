@@ -75,7 +75,7 @@ pub(super) fn driver(globals: &Globals) -> cgroups::Driver {
 
 /// The standard streams and `preserve` descriptors from 3 on, which the caller must have open: checked before anything
 /// of the runtime's own could take their numbers.
-fn descriptors(preserve: u32) -> Result<Vec<OwnedFd>> {
+pub(super) fn descriptors(preserve: u32) -> Result<Vec<OwnedFd>> {
     let last = i32::try_from(preserve).unwrap_or(i32::MAX).saturating_add(3);
     (0..last).map(|number| copy(number, last)).collect()
 }

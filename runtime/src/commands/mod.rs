@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod exec;
 mod kill;
 mod list;
 mod plan;
@@ -30,6 +31,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Command::Delete(options) => delete::delete(&globals, &options),
         Command::List(options) => list::list(&globals, &options),
         Command::Spec(options) => spec::spec(&options),
+        Command::Exec(options) => exec::exec(&globals, &options),
         Command::Plan(options) => plan::plan(&globals, &options),
         Command::Validate(options) => plan::validate(&globals, &options),
         other => {

@@ -8,7 +8,7 @@
 
 use child::Op;
 use child::op::{self, NoNewPrivs};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::namespaces::Kind;
 use super::process::{self, Context};
@@ -19,7 +19,7 @@ use crate::step::Step;
 // ── Shape ──
 
 /// `process.capabilities` as written; an absent set is empty.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Shape {
     /// The ceiling of what execve(2) can grant.

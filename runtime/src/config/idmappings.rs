@@ -4,7 +4,7 @@
 //!
 //! <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#user-namespace-mappings>
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::namespaces::{Kind, Namespaces};
 use super::{Problems, Spec};
@@ -43,7 +43,7 @@ struct Extent {
 }
 
 /// Whose user namespace the container has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Owner {
     /// The runtime's: an id is the same inside and outside.
     #[default]

@@ -8,7 +8,7 @@
 use std::ffi::{CStr, CString};
 
 use child::Op;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::text::field;
 use super::{Problems, process, suggest};
@@ -19,7 +19,7 @@ use crate::step::Step;
 // ── Shape ──
 
 /// One entry of `process.rlimits` as written.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Rlimit {
     /// The name of the resource.

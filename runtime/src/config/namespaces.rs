@@ -90,6 +90,11 @@ impl Kind {
         KINDS.iter().find(|entry| entry.1 == self).map_or("", |entry| entry.2)
     }
 
+    /// Every type.
+    pub fn all() -> impl Iterator<Item = Self> {
+        KINDS.iter().map(|entry| entry.1)
+    }
+
     /// The names that the specification has, for `features`.
     pub fn names() -> impl Iterator<Item = &'static str> {
         KINDS.iter().map(|entry| entry.0)

@@ -9,7 +9,7 @@ use std::ffi::{CStr, CString};
 
 use child::Op;
 use child::op::{Create, Placement};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Problems;
 use super::capabilities::{self, Capabilities};
@@ -28,7 +28,7 @@ use crate::step::Step;
 // ── Shape ──
 
 /// `process` as written. `commandLine` is a key of Windows.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Shape {
     /// Whether the program gets a terminal.

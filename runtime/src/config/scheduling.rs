@@ -6,7 +6,7 @@
 //! <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md#linux-process>
 
 use child::{Op, op};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::numbers::Mask;
 use super::{Problems, process, suggest};
@@ -16,7 +16,7 @@ use crate::step::Step;
 // ── Shape ──
 
 /// `process.scheduler` as written.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Scheduler {
     /// SCHED_*.
@@ -43,7 +43,7 @@ pub struct Scheduler {
 }
 
 /// `process.ioPriority` as written.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct IoPriority {
     /// IOPRIO_CLASS_*.
@@ -55,7 +55,7 @@ pub struct IoPriority {
 }
 
 /// `process.execCPUAffinity` as written.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ExecAffinity {
     /// Processors until the cgroup is joined.

@@ -6,7 +6,7 @@
 
 use child::Op;
 use child::op::Placement;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Problems, process};
 use crate::json::Integer;
@@ -15,7 +15,7 @@ use crate::step::Step;
 // ── Shape ──
 
 /// `process.consoleSize` as written.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Size {
     /// Lines.

@@ -6,7 +6,7 @@
 //! <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md#posix-platform-user>
 
 use child::{Op, Words};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Problems;
 use super::idmappings::{IdMappings, Owner};
@@ -18,7 +18,7 @@ use crate::step::Step;
 // ── Shape ──
 
 /// `process.user` as written. `username` is a key of Windows.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Shape {
     /// The user id; 0 if absent.
@@ -44,7 +44,7 @@ const MOST_GROUPS: usize = 65_536;
 const DEFAULT_UMASK: u32 = 0o022;
 
 /// What becomes of the supplementary groups that the caller has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Groups {
     /// `additionalGids` takes their place.
     #[default]

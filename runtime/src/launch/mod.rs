@@ -6,10 +6,12 @@
 pub mod console;
 pub mod copy_up;
 pub mod delete;
+pub mod exec;
 pub mod explain;
 pub mod image;
 pub mod open;
 pub mod process;
+pub mod saved;
 pub mod spawned;
 pub mod start;
 pub mod state_json;
@@ -143,14 +145,7 @@ pub(crate) fn filter(spec: &crate::config::Spec, config: &Config, problems: &mut
             return None;
         }
     };
-    let capabilities = config.process.as_ref().map(|process| process.capabilities.sets().effective);
-    let no_new_privileges = config
-        .process
-        .as_ref()
-        .is_some_and(|process| process.capabilities.no_new_privileges() == child::op::NoNewPrivs::Set);
-    const CAP_SYS_ADMIN: u64 = 1 << 21;
-    let late = no_new_privileges || capabilities.is_some_and(|set| set & CAP_SYS_ADMIN != 0);
-    let order = if late { Order::Late } else { Order::Early };
+    let order = config.process.as_ref().map_or(Order::Early, |process| Order::of(&process.capabilities));
     let listener = if compiled.listener.is_some() { Listener::Announce } else { Listener::None };
     if listener == Listener::Announce {
         problems.unsupported("linux.seccomp.listenerPath", "handing a listener to an agent is not built yet");
@@ -223,6 +218,8 @@ impl Prepared<'_> {
         undo.init = spawned.pidfd.try_clone().ok();
         state.init = Some(Init::of(spawned.pid, &spawned.pidfd)?);
         record.write(&state)?;
+        // The child mounts meanwhile, so this costs no time on a second processor.
+        self.save(spec, directory, root_inode)?;
         let mut talk = talk::Talk::new(self, &plan, &cgroup, spawned);
         let console = talk.until_ready(&mut state, &mut record, undo)?;
         state.late = explain::LateSteps::of(&plan.steps);
@@ -230,6 +227,19 @@ impl Prepared<'_> {
         record.write(&state)?;
         self.announce(&talk.spawned)?;
         Ok((talk.spawned, record, state, console))
+    }
+
+    fn save(&self, spec: &crate::config::Spec, directory: &Directory, root: (u64, u64)) -> Result<()> {
+        let keyring = self.keyring();
+        let source = saved::Source {
+            spec,
+            config: &self.config,
+            facts: &self.facts,
+            root,
+            keyring: keyring.as_deref(),
+            filter: self.filter.as_ref(),
+        };
+        saved::save(directory.fd(), &source)
     }
 
     fn first_state(&self, spec: &crate::config::Spec, cgroup: cgroups::Record) -> Result<State> {

@@ -59,6 +59,19 @@ impl Inherited {
         Ok(inherited)
     }
 
+    /// Gathers `descriptors`, the first of which becomes number 0 in the child and so on.
+    ///
+    /// # Errors
+    /// `Kernel`.
+    pub fn in_order(descriptors: &[BorrowedFd<'_>]) -> Result<Self> {
+        let limit = i32::try_from(descriptors.len()).unwrap_or(i32::MAX);
+        let mut inherited = Self { copies: Vec::new(), places: Vec::new() };
+        for (place, fd) in (0..).zip(descriptors) {
+            inherited.add(*fd, place, limit)?;
+        }
+        Ok(inherited)
+    }
+
     fn open(&mut self, place: i32, open: &Open<'_>, ready: &Ready<'_>, limit: i32) -> Result<()> {
         let absent =
             || Error::new(Kind::Internal, format!("the plan opens what is not there: {}", open.describe()));

@@ -103,7 +103,7 @@ impl<'a> Talk<'a> {
     }
 
     fn on_child_all(&self) -> Result<()> {
-        self.plan.by_parent.iter().try_for_each(|step| match self.on_child(step) {
+        self.plan.by_parent.iter().try_for_each(|step| match on_process(self.spawned.pid, step) {
             Err(error) if self.is_warned_of(step) => {
                 tracing::warn!("{error}");
                 Ok(())
@@ -116,23 +116,6 @@ impl<'a> Talk<'a> {
     fn is_warned_of(&self, step: &Step<'_>) -> bool {
         let score = self.prepared.config.process.as_ref().and_then(|process| process.limits.oom_score_adj());
         matches!(step.op, Op::OomScoreAdj { .. }) && score.is_some_and(|score| score.refusal == Refusal::IsWarnedOf)
-    }
-
-    fn on_child(&self, step: &Step<'_>) -> Result<()> {
-        let pid = self.spawned.pid;
-        let done = match step.op {
-            Op::Rlimit { resource, soft, hard } => {
-                task::prlimit(pid, resource, soft, hard).context("prlimit", || step.op.to_string())
-            }
-            Op::Scheduler { attributes } => task::sched_setattr(pid, sched_attr(attributes))
-                .context("sched_setattr", || step.op.to_string()),
-            Op::IoPriority { value } => {
-                task::ioprio_set(pid, value).context("ioprio_set", || step.op.to_string())
-            }
-            Op::OomScoreAdj { value } => oom_score_adj(pid, value.0),
-            _ => Err(Error::new(Kind::Internal, format!("the parent cannot {}", step.op))),
-        };
-        done.map_err(|error| error.with_key(step.key.clone().into_owned()))
     }
 
     fn adopt(&self) -> Result<()> {
@@ -165,6 +148,23 @@ impl<'a> Talk<'a> {
             }
         }
     }
+}
+
+/// Does a step to another process, which may not do it to itself.
+pub(super) fn on_process(pid: i32, step: &Step<'_>) -> Result<()> {
+    let done = match step.op {
+        Op::Rlimit { resource, soft, hard } => {
+            task::prlimit(pid, resource, soft, hard).context("prlimit", || step.op.to_string())
+        }
+        Op::Scheduler { attributes } => task::sched_setattr(pid, sched_attr(attributes))
+            .context("sched_setattr", || step.op.to_string()),
+        Op::IoPriority { value } => {
+            task::ioprio_set(pid, value).context("ioprio_set", || step.op.to_string())
+        }
+        Op::OomScoreAdj { value } => oom_score_adj(pid, value.0),
+        _ => Err(Error::new(Kind::Internal, format!("the parent cannot {}", step.op))),
+    };
+    done.map_err(|error| error.with_key(step.key.clone().into_owned()))
 }
 
 fn sched_attr(attributes: child::op::Scheduler) -> task::SchedAttr {

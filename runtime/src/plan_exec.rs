@@ -1,0 +1,257 @@
+//! When each thing happens when a process joins a running container. Pure.
+//!
+//! ```text
+//! FIRST  outside the container: what needs rights over the host, labels, non-dumpable, one setns of everything,
+//!        the root found and checked, every descriptor of the host closed
+//! LAST   born in the container's pid namespace and v2 cgroup: v1 cgroups, session, terminal, identity, filter, execve
+//! ```
+//!
+//! Two processes, because a process that enters a pid namespace by setns(2) is not in it, only its children are; and the
+//! first one outside, because whatever is in the namespace could be traced from its first instruction on. The plan of a
+//! new container is in [`crate::plan`].
+
+use std::ffi::CStr;
+
+use child::op::{Create, Placement, Request};
+use child::{Fd, Op, Words};
+
+use crate::config::limits::Refusal;
+use crate::config::namespaces::Kind as Namespace;
+use crate::config::process::Process;
+use crate::launch::saved::Saved;
+use crate::plan::Order;
+use crate::step::Step;
+
+/// What the order depends on besides the process.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// What holds for every process of the container.
+    pub saved: &'a Saved<'a>,
+    /// The program, valid.
+    pub process: &'a Process,
+    /// The numbers of descriptors in the new processes.
+    pub places: Places,
+    /// The root of the container's first process, below procfs: `123/root`.
+    pub root_of_init: &'a CStr,
+}
+
+/// The numbers of the descriptors in the new processes, one after the other: the program's own, the socket, the files to
+/// join v1 cgroups, the v2 group, and last those that are closed before anything is inside the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// How many descriptors the program gets: the standard streams and the preserved ones.
+    pub program: u32,
+    /// The number of v1 groups to join.
+    pub tasks: u32,
+    /// Whether the last process is born in a v2 group.
+    pub group: Group,
+    /// Whether the time namespace comes from a descriptor of its own.
+    pub time: Time,
+}
+
+/// Which process is born in the container's v2 group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The last one, so that the first does not count in its limits.
+    Last,
+    /// The first one already, or there is no group. A descriptor of the group would be in reach of a process inside that
+    /// may trace the last one.
+    NotLast,
+}
+
+/// Where the time namespace comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// The first process of the container is in it.
+    OfInit,
+    /// The first process of a container that was not started enters it with its execve(2); until then it has a file of
+    /// its own (`time_for_children`).
+    OfChildren,
+}
+
+/// What is done by whom.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// Done by the parent on the last process, which waits for it, because it may no longer.
+    pub by_parent: Vec<Step<'a>>,
+    /// Done by the first process, then by the last one.
+    pub steps: Vec<Step<'a>>,
+}
+
+impl Places {
+    fn socket(self) -> Fd {
+        number(self.program)
+    }
+
+    fn first_task(self) -> Fd {
+        number(self.program + 1)
+    }
+
+    fn group(self) -> Option<Fd> {
+        (self.group == Group::Last).then(|| number(self.program + 1 + self.tasks))
+    }
+
+    fn init(self) -> Fd {
+        number(self.program + 1 + self.tasks + u32::from(self.group == Group::Last))
+    }
+
+    fn proc(self) -> Fd {
+        Fd(self.init().0 + 1)
+    }
+
+    fn time(self) -> Option<Fd> {
+        (self.time == Time::OfChildren).then(|| Fd(self.init().0 + 2))
+    }
+
+    /// The descriptors that belong to the host: they are the last ones.
+    fn hosts(self) -> u32 {
+        2 + u32::from(self.time == Time::OfChildren)
+    }
+
+    fn count(self) -> u32 {
+        self.init().0.unsigned_abs() + self.hosts()
+    }
+}
+
+fn number(number: u32) -> Fd {
+    Fd(i32::try_from(number).unwrap_or(i32::MAX))
+}
+
+/// The plan of one more process.
+pub fn exec<'a>(inputs: &'a Inputs<'a>) -> Plan<'a> {
+    let mut steps = outside(inputs);
+    enter(inputs, &mut steps);
+    let by_parent = by_parent(inputs);
+    settle(inputs, &mut steps);
+    if !by_parent.is_empty() {
+        steps.push(Step::new("process", Op::Await { request: Request::Maps }));
+    }
+    surround(inputs, &mut steps);
+    run(inputs, &mut steps);
+    Plan { by_parent, steps }
+}
+
+/// What needs rights over the host, and the runtime's procfs.
+fn outside<'a>(inputs: &'a Inputs<'a>) -> Vec<Step<'a>> {
+    let Inputs { process, places, .. } = inputs;
+    let op = Op::Descriptors {
+        place: Words::default(),
+        keep: places.count(),
+        socket: places.socket(),
+        proc: Some(places.proc()),
+    };
+    let mut steps = vec![Step::new("", op), Step::new("", Op::DieWithParent)];
+    steps.extend(process.scheduling.initial_affinity_step());
+    steps.extend(process.limits.raising_steps());
+    if !is_lenient(process) {
+        steps.extend(process.limits.oom_score_adj_step());
+    }
+    // A fork hands these on, and the last process has no procfs.
+    steps.extend(process.labels.key_step());
+    steps.extend(process.labels.exec_steps());
+    steps
+}
+
+fn is_lenient(process: &Process) -> bool {
+    process.limits.oom_score_adj().is_some_and(|score| score.refusal == Refusal::IsWarnedOf)
+}
+
+/// From the host into the container's namespaces.
+fn enter<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
+    let Inputs { saved, places, .. } = inputs;
+    steps.push(Step::new("", Op::NonDumpable));
+    let mut flags = saved.namespaces;
+    if let Some(fd) = places.time() {
+        flags &= !Namespace::Time.flag();
+        steps.push(Step::new("", Op::JoinNamespace { fd, kind: Namespace::Time.flag() }));
+    }
+    steps.push(Step::new("", Op::JoinProcess { pidfd: places.init(), flags }));
+    if saved.has_user_namespace() {
+        steps.push(Step::new("", Op::BecomeRoot));
+    }
+    let (device, inode) = saved.root;
+    steps.push(Step::new("", Op::EnterRoot { device, inode, root: child::Text(inputs.root_of_init) }));
+    // A process inside that may trace the last one would find these in /proc/PID/fd.
+    steps.push(Step::new("", Op::Close { first: places.init(), count: places.hosts() }));
+    steps.push(Step::new("", Op::CloneInto { group: places.group() }));
+}
+
+/// The last process gets out of reach of the host: its descriptors and its cgroups.
+fn settle<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
+    let Inputs { process, places, .. } = inputs;
+    if let Some(first) = places.group() {
+        steps.push(Step::new("", Op::Close { first, count: 1 }));
+    }
+    if places.tasks > 0 {
+        let (first, count) = (places.first_task(), places.tasks);
+        steps.push(Step::new("linux.cgroupsPath", Op::JoinCgroups { first, count }));
+        steps.push(Step::new("", Op::Close { first, count }));
+    }
+    // The processors of the caller are not those of the container; its cgroup limits them.
+    let chosen = process.scheduling.final_affinity_step();
+    steps.push(chosen.unwrap_or_else(|| Step::new("", Op::AllProcessors)));
+    // Whatever terminal the caller has is out of reach of another session.
+    steps.push(Step::new("", Op::NewSession));
+}
+
+/// What a process in a user namespace of its own may not do to itself.
+fn by_parent<'a>(inputs: &'a Inputs<'a>) -> Vec<Step<'a>> {
+    let Inputs { saved, process, .. } = inputs;
+    let mut steps = Vec::new();
+    if is_lenient(process) {
+        steps.extend(process.limits.oom_score_adj_step());
+    }
+    if saved.has_user_namespace() {
+        steps.extend(process.scheduling.scheduler_step());
+        steps.extend(process.scheduling.io_priority_step());
+    }
+    steps
+}
+
+/// What the program runs with.
+fn surround<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
+    let Inputs { saved, process, .. } = inputs;
+    if !saved.has_user_namespace() {
+        steps.extend(process.scheduling.scheduler_step());
+        steps.extend(process.scheduling.io_priority_step());
+    }
+    steps.extend(saved.steps());
+    let terminal = process.console_step(Placement::StdioOnly);
+    steps.push(terminal.unwrap_or_else(|| process.stdio_step()));
+    steps.push(process.user.umask_step());
+    steps.push(Step::new("", Op::ResetSignals));
+    steps.extend(process.home_step());
+    steps.extend(process.capabilities.no_new_privileges_step());
+}
+
+/// Identity, filter and program; when the filter loads decides where the identity is taken.
+fn run<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
+    let Inputs { saved, process, places, .. } = inputs;
+    let close = Step::new("", Op::CloseHandles { first: places.program });
+    let filter = saved.filter();
+    let early = filter.is_some() && Order::of(&process.capabilities) == Order::Early;
+    if early {
+        steps.push(process.program.find_step());
+        steps.extend(process.limits.rlimit_steps());
+        steps.extend(filter);
+        become_user(process, steps);
+        steps.push(close);
+    } else {
+        become_user(process, steps);
+        steps.push(process.program.find_step());
+        steps.extend(process.limits.rlimit_steps());
+        steps.push(close);
+        steps.extend(filter);
+    }
+    steps.push(process.program.execute_step());
+}
+
+/// The directory is entered as the user, who may have a right to it that root lacks.
+fn become_user<'a>(process: &'a Process, steps: &mut Vec<Step<'a>>) {
+    steps.push(process.capabilities.bounding_step());
+    steps.push(process.program.cwd_step(Create::Never));
+    steps.push(process.user.ids_step());
+    steps.push(process.program.cwd_step(Create::Never));
+    steps.push(process.capabilities.set_step());
+    steps.push(process.verify_step());
+}
