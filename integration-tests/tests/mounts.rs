@@ -501,7 +501,8 @@ fn cgroup_mount_without_a_namespace_is_read_only(world: &World) -> Outcome {
         [format!("read:{dir}/cgroup.procs"), format!("mkdir:{dir}/new"), format!("write:{dir}/cgroup.procs")];
     let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
     let report = world.probe(&world.bundle().without_namespace("cgroup").asking(&questions));
-    assert_eq!(report.asked(questions[0])["ok"], "1\n");
+    // A v2 mount always begins at the root of its namespace; a v1 one can be a bind of the own group.
+    assert!(dir == "/sys/fs/cgroup" || report.asked(questions[0])["ok"] == "1\n", "{}", report["asked"]);
     assert_eq!(report.asked(questions[1])["errno"], 30);
     assert_eq!(report.asked(questions[2])["errno"], 30);
     Ok(())

@@ -6,38 +6,38 @@
 use std::ops::Range;
 
 /// A file of Rust.
-pub struct Source {
+pub(crate) struct Source {
     /// The code; every byte of a comment or of a literal is a space, but line ends are kept.
-    pub code: String,
+    pub(crate) code: String,
     tests: Vec<Range<usize>>,
 }
 
 /// A function with a body.
-pub struct Function {
+pub(crate) struct Function {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its first line, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// From the line of `fn` to that of the last brace.
-    pub lines: usize,
+    pub(crate) lines: usize,
 }
 
 impl Source {
     /// Reads a file.
-    pub fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let code = without_literals(text);
         let tests = test_modules(&code);
         Self { code, tests }
     }
 
     /// The functions outside of `#[cfg(test)]`.
-    pub fn functions(&self) -> Vec<Function> {
+    pub(crate) fn functions(&self) -> Vec<Function> {
         let starts = words(&self.code, "fn").filter(|start| !self.is_test(*start));
         starts.filter_map(|start| function(&self.code, start)).collect()
     }
 
     /// How often a word stands in the code.
-    pub fn count(&self, word: &str) -> usize {
+    pub(crate) fn count(&self, word: &str) -> usize {
         words(&self.code, word).count()
     }
 
@@ -47,11 +47,12 @@ impl Source {
 }
 
 /// The places of a whole word.
-pub fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+pub(crate) fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let bytes = code.as_bytes();
     let is_edge = |byte: Option<&u8>| byte.is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
     code.match_indices(word).map(|found| found.0).filter(move |start| {
-        is_edge(start.checked_sub(1).and_then(|before| bytes.get(before))) && is_edge(bytes.get(start + word.len()))
+        is_edge(start.checked_sub(1).and_then(|before| bytes.get(before)))
+            && is_edge(bytes.get(start + word.len()))
     })
 }
 
@@ -99,6 +100,7 @@ fn test_modules(code: &str) -> Vec<Range<usize>> {
 }
 
 /// What the lexer is in the middle of.
+#[derive(Clone, Copy)]
 enum Inside {
     Code,
     Line,
@@ -161,7 +163,8 @@ fn opening(bytes: &[u8], place: usize) -> Option<(usize, Inside)> {
 fn continues_a_name(bytes: &[u8], place: usize) -> bool {
     let before = |steps: usize| place.checked_sub(steps).map_or(b' ', |place| bytes[place]);
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    is_name(before(1)) && !(matches!(before(1), b'b' | b'c') && !is_name(before(2)))
+    let is_prefix = matches!(before(1), b'b' | b'c') && !is_name(before(2));
+    is_name(before(1)) && !is_prefix
 }
 
 /// The length of a character with its quotes; nothing for a lifetime.
