@@ -11,7 +11,7 @@ use crate::join::Join;
 use crate::record::{Mounts, Place, Record};
 use crate::resources::Resources;
 use crate::stats::{Meter, Stats};
-use crate::{freeze, kill, path, processes, remove, update};
+use crate::{freeze, kill, path, processes, remove, systemd, update};
 
 /// The groups of one container. A group is opened when an operation needs it.
 #[derive(Clone, Debug)]
@@ -88,7 +88,8 @@ impl Cgroup {
     /// Removes every group with all groups beneath it. Groups that are busy are tried again until `deadline`; an error
     /// names the processes that hold them.
     pub fn remove(&self, deadline: Instant) -> Result<()> {
-        let mut failed: Option<Error> = None;
+        let mut failed: Option<Error> =
+            self.record.unit.as_ref().and_then(|unit| systemd::stop(unit, deadline).err());
         for place in &self.record.places {
             if let Err(error) = self.remove_place(place, deadline) {
                 failed = Some(failed.map_or_else(|| error.clone(), |first| first.and_also(error.clone())));

@@ -255,7 +255,8 @@ impl Group<'_> {
         match self.place.version {
             Version::V1 => v1::settle(self.hierarchy, &self.names, &self.directory),
             Version::V2 => {
-                self.disabled = v2::enable(self.hierarchy, &self.names, &self.directory)?;
+                let Hierarchy { root, available, .. } = self.hierarchy;
+                self.disabled = v2::enable(root, available, &self.names, &self.directory)?;
                 if self.disabled.show_a_domain() { Ok(()) } else { v2::refuse_threaded(&self.directory) }
             }
         }?;

@@ -13,7 +13,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
-use sys::error::Context;
 use sys::{Error, Kind, Result};
 
 use crate::controller::Version;
@@ -29,14 +28,26 @@ const BATCH: usize = 256;
 
 /// Kills everything in the version 2 `group` and waits until it is empty.
 pub(crate) fn kill_v2(group: &Directory, deadline: Instant) -> Result<()> {
-    group.try_write("cgroup.kill", "1").context("write", || format!("kill {}", group.path()))?;
-    wait_unpopulated(group, deadline)
+    match group.try_write("cgroup.kill", "1") {
+        Ok(()) => wait_unpopulated(group, deadline),
+        // Whoever else owns the group, such as systemd, may remove it as soon as it is empty.
+        Err(Errno::NOENT | Errno::NODEV) => Ok(()),
+        Err(errno) => Err(Error::kernel(format!("kill {}", group.path()), "write", errno)),
+    }
 }
 
-/// Waits for `populated 0`, which the kernel announces to poll(2).
+/// Waits for `populated 0`, which the kernel announces to poll(2), or for the group to be gone.
 fn wait_unpopulated(group: &Directory, deadline: Instant) -> Result<()> {
-    let events = group.file("cgroup.events", OFlags::RDONLY)?;
-    while read_again(&events).context("pread", || group.path_of("cgroup.events"))?.contains("populated 1") {
+    let events = match group.file("cgroup.events", OFlags::RDONLY) {
+        Err(error) if error.errno() == Some(Errno::NOENT) => return Ok(()),
+        other => other?,
+    };
+    loop {
+        match read_again(&events) {
+            Ok(text) if text.contains("populated 1") => {}
+            Ok(_) | Err(Errno::NODEV) => return Ok(()),
+            Err(errno) => return Err(Error::kernel(group.path_of("cgroup.events"), "pread", errno)),
+        }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(stuck(group, "kill"));
@@ -47,7 +58,6 @@ fn wait_unpopulated(group: &Directory, deadline: Instant) -> Result<()> {
             Err(errno) => return Err(Error::kernel(group.path_of("cgroup.events"), "poll", errno)),
         }
     }
-    Ok(())
 }
 
 fn read_again(file: &OwnedFd) -> rustix::io::Result<String> {

@@ -25,6 +25,7 @@ mod remove;
 mod request;
 pub mod resources;
 pub mod stats;
+mod systemd;
 mod update;
 mod v1;
 mod v2;

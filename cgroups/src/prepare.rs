@@ -20,11 +20,17 @@ use crate::path::{self, GroupPath, Origin};
 use crate::record::{Place, Record};
 use crate::request::{Driver, Request};
 use crate::resources::devices::V1State;
+use crate::systemd;
 
 /// Every rule that `request` breaks on this host, in the order of the configuration; nothing is touched.
 pub fn validate(request: &Request<'_>, layout: &Layout) -> Vec<Error> {
     let mut errors: Vec<Error> = Vec::new();
-    errors.extend(GroupPath::new(request.cgroups_path, request.id).err());
+    match request.driver {
+        Driver::Systemd => errors.extend(systemd::validate(request, layout)),
+        Driver::Cgroupfs | Driver::Disabled => {
+            errors.extend(GroupPath::new(request.cgroups_path, request.id).err());
+        }
+    }
     errors.extend(request.leaf.and_then(|leaf| check_leaf(leaf).err()));
     let homes = homes(request, layout);
     errors.extend(request.resources.writes(homes).err().into_iter().flatten());
@@ -57,6 +63,9 @@ fn homes(request: &Request<'_>, layout: &Layout) -> Homes {
 /// Names the groups of `request` without touching anything, for the record that is written before the first of them
 /// exists.
 pub fn plan(request: &Request<'_>, layout: &Layout) -> Result<Record> {
+    if request.driver == Driver::Systemd {
+        return systemd::plan(request, layout);
+    }
     let path = GroupPath::new(request.cgroups_path, request.id)?;
     let mut record = Record { driver: request.driver, ..Record::default() };
     if request.driver != Driver::Disabled {
@@ -96,6 +105,7 @@ fn base(hierarchy: &Hierarchy, own: &str) -> Option<String> {
 pub struct Prepared {
     record: Record,
     join: Join,
+    systemd: Option<systemd::Pending>,
 }
 
 impl Prepared {
@@ -121,8 +131,11 @@ impl Prepared {
     }
 
     /// systemd: starts the unit around `pid`, the cloned child that waits. With the other drivers there is nothing to do.
-    pub fn adopt(&self, _pid: Pid) -> Result<()> {
-        Ok(())
+    pub fn adopt(&self, pid: Pid) -> Result<()> {
+        match &self.systemd {
+            Some(pending) => pending.adopt(pid),
+            None => Ok(()),
+        }
     }
 }
 
@@ -136,9 +149,12 @@ pub fn prepare(request: &Request<'_>, layout: &Layout) -> Result<Prepared> {
     }
     let record = plan(request, layout)?;
     match request.driver {
-        Driver::Disabled => Ok(Prepared { record, join: Join::default() }),
+        Driver::Disabled => Ok(Prepared { record, join: Join::default(), systemd: None }),
         Driver::Cgroupfs => cgroupfs(request, layout, record),
-        Driver::Systemd => Err(Error::new(Kind::Unsupported, "the systemd driver is not part of this build")),
+        Driver::Systemd => {
+            let pending = systemd::prepare(request, layout, &record)?;
+            Ok(Prepared { record, join: Join::default(), systemd: Some(pending) })
+        }
     }
 }
 
@@ -159,5 +175,5 @@ fn build<'a>(
     groups.delegate(request.owner)?;
     record.places = groups.places();
     let join = groups.join(request, made)?;
-    Ok(Prepared { record, join })
+    Ok(Prepared { record, join, systemd: None })
 }

@@ -1,6 +1,7 @@
 //! The processes in a group and beneath it, and what to say about those that stay.
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::Pid;
 use sys::{Error, Kind, Result};
 
@@ -38,9 +39,14 @@ pub(crate) fn visit(group: &Directory, act: &mut dyn FnMut(&Directory) -> Result
     Ok(())
 }
 
+/// The groups directly beneath; none if `group` itself is gone.
 fn children(group: &Directory) -> Result<Vec<Directory>> {
+    let names = match group.children() {
+        Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NODEV)) => Vec::new(),
+        other => other?,
+    };
     let mut found = Vec::new();
-    for name in group.children()? {
+    for name in names {
         found.extend(group.find(&name)?);
     }
     Ok(found)

@@ -8,9 +8,10 @@ use sys::{Error, Kind, Result};
 use crate::cgroup::Cgroup;
 use crate::controller::{Controller, Controllers, Homes, Version};
 use crate::directory::Directory;
+use crate::record::Unit;
 use crate::resources::devices::Policy;
 use crate::resources::{self, InForce, Resources, Write};
-use crate::{device_program, v1};
+use crate::{device_program, systemd, v1};
 
 /// Above this a version 1 group says that it has no limit: the largest multiple of a page in 63 bits.
 const V1_UNLIMITED: i64 = i64::MAX - 0xffff;
@@ -29,8 +30,21 @@ pub(crate) fn update(cgroup: &Cgroup, asked: &Resources) -> Result<()> {
     groups.check_usage(asked)?;
     groups.order(&mut writes)?;
     let mut changed = Vec::new();
-    let done = groups.deliver(&writes, &mut changed).and_then(|()| groups.set_devices(policy.as_ref()));
-    done.map_err(|error| undo(changed, error))
+    let unit = cgroup.record().unit.as_ref();
+    let done = groups.deliver(&writes, &mut changed).and_then(|()| {
+        tell_systemd(unit, writes.iter().map(|write| (write.file.as_ref(), write.value.as_str())))
+    });
+    done.map_err(|error| undo(&changed, error))?;
+    groups.set_devices(policy.as_ref()).map_err(|error| {
+        let told_back =
+            tell_systemd(unit, changed.iter().map(|change| (change.file.as_str(), change.before.as_str())));
+        told_back.err().into_iter().fold(undo(&changed, error), Error::and_also)
+    })
+}
+
+/// Tells systemd what is in force, so that it does not undo it when it reloads.
+fn tell_systemd<'a>(unit: Option<&Unit>, values: impl Iterator<Item = (&'a str, &'a str)>) -> Result<()> {
+    unit.map_or(Ok(()), |unit| systemd::set_limits(unit, values))
 }
 
 /// A value that was changed.
@@ -40,12 +54,10 @@ struct Changed<'a> {
     before: String,
 }
 
-fn undo(changed: Vec<Changed<'_>>, error: Error) -> Error {
-    changed.into_iter().rev().fold(error, |error, change| {
-        match change.group.write(&change.file, &change.before) {
-            Ok(()) => error,
-            Err(other) => error.and_also(other),
-        }
+fn undo(changed: &[Changed<'_>], error: Error) -> Error {
+    changed.iter().rev().fold(error, |error, change| match change.group.write(&change.file, &change.before) {
+        Ok(()) => error,
+        Err(other) => error.and_also(other),
     })
 }
 

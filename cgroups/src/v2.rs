@@ -6,7 +6,6 @@ use sys::{Error, Kind, Result};
 
 use crate::controller::{Controller, Controllers, Version};
 use crate::directory::Directory;
-use crate::layout::Hierarchy;
 use crate::resources::Write;
 
 /// Controllers that threaded groups do not have (cgroup-v2.rst, "Threads").
@@ -42,7 +41,8 @@ impl Refusals {
             return Ok(());
         }
         let Some(refusal) = self.refused.iter().find(|refusal| refusal.controller == name) else {
-            return Err(write.no_controller().with_key(write.key.clone()));
+            let error = write.no_controller().with_key(write.key.clone());
+            return Err(error.with_hint("nobody enabled it for the container's group"));
         };
         let what = format!("enable the {name} controller in {}", refusal.file);
         let error = Error::kernel(what, "write", refusal.errno).with_key(write.key.clone());
@@ -56,16 +56,16 @@ impl Refusals {
     }
 }
 
-/// Makes every controller of `hierarchy` available to the group `names`.
+/// Makes every controller that is `available` at `root` available to the group `names`.
 ///
 /// What cannot be enabled is an error only once somebody asks for it. In the usual case everything is enabled already and
 /// this costs one read.
-pub(crate) fn enable(hierarchy: &Hierarchy, names: &str, group: &Directory) -> Result<Refusals> {
-    let available = hierarchy.available.trim();
+pub(crate) fn enable(root: &Directory, available: &str, names: &str, group: &Directory) -> Result<Refusals> {
+    let available = available.trim();
     let mut present = group.read_short("cgroup.controllers")?;
     let mut refused = Vec::new();
     if !missing(available, &present).is_empty() {
-        enable_above(&hierarchy.root, names, available, &mut refused)?;
+        enable_above(root, names, available, &mut refused)?;
         present = group.read("cgroup.controllers")?;
     }
     Ok(Refusals { enabled: Controllers::of_v2(&present), refused })

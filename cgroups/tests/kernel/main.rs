@@ -17,18 +17,36 @@ mod fixture;
 mod lifecycle;
 mod limits;
 mod rootless;
+mod scope;
 mod usage;
 
 use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// A layout's name, and the commands that make it inside a private mount namespace.
+/// A layout's name, and the commands that make it inside private namespaces; `$0` is this program, `$1` the case.
 const LAYOUTS: &[(&str, &str)] = &[
-    ("host", ""),
-    ("v1", "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi;"),
-    ("v2", "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup &&"),
+    ("host", "exec \"$0\" --case \"$1\""),
+    (
+        "v1",
+        "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec \"$0\" --case \"$1\"",
+    ),
+    ("v2", "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec \"$0\" --case \"$1\""),
 ];
+
+/// Pure version 2 with a user's systemd, which needs nothing but a group and a runtime directory.
+const SYSTEMD: &str = r#"
+    umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup || exit 1
+    mount -t tmpfs none /run && mkdir -p -m 700 /run/systemd/system /run/user || exit 1
+    group=/sys/fs/cgroup/it-systemd-$2-$1; mkdir -p $group/manager; echo $$ >$group/manager/cgroup.procs
+    export XDG_RUNTIME_DIR=/run/user
+    /usr/lib/systemd/systemd --user & manager=$!
+    echo $$ >/sys/fs/cgroup/cgroup.procs
+    for try in $(seq 100); do test -S /run/user/systemd/private && break; sleep 0.1; done
+    "$0" --case "$1"; status=$?
+    kill $manager; kill -CONT $manager; wait $manager
+    find $group -depth -type d -exec rmdir {} \;
+    exit $status"#;
 
 /// A case's name and its function.
 type Case = (&'static str, fn());
@@ -59,11 +77,21 @@ fn main() -> ExitCode {
             trials.push(Trial::test(format!("{layout}::{name}"), move || start_case(layout, setup, name)));
         }
     }
+    for (name, _) in scope::CASES {
+        trials.push(Trial::test(format!("systemd::{name}"), move || start_case("systemd", SYSTEMD, name)));
+    }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn run_case(name: &str) -> ExitCode {
-    match CASES.iter().copied().flatten().chain(rootless::INNER).find(|case| case.0 == name) {
+    match CASES
+        .iter()
+        .copied()
+        .flatten()
+        .chain(rootless::INNER)
+        .chain(scope::CASES)
+        .find(|case| case.0 == name)
+    {
         Some((_, case)) => case(),
         None => return ExitCode::FAILURE,
     }
@@ -76,8 +104,9 @@ fn start_case(layout: &str, setup: &str, name: &str) -> Result<(), Failed> {
         return Ok(());
     }
     let output = Command::new("unshare")
-        .args(["-m", "--propagation", "private", "sh", "-c", &format!("{setup} exec \"$0\" --case {name}")])
+        .args(["-m", "-p", "-f", "--mount-proc", "--propagation", "private", "sh", "-c", setup])
         .arg(std::env::current_exe()?)
+        .args([name, &std::process::id().to_string()])
         .env(LAYOUT_VARIABLE, layout)
         .output()?;
     let text =
