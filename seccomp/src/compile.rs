@@ -7,9 +7,9 @@
 //!     load and compare words of arguments, alternative by alternative
 //! ```
 //!
-//! Jumps only go forwards and a conditional one at most 255 instructions far. So the program is built from its end: whatever
-//! an instruction jumps to is there already, and when it is too far away a copy of the return, or a jump
-//! without that limit, is put in between.
+//! Jumps only go forwards and a conditional one at most 255 instructions far. So the program is built from its
+//! end: whatever an instruction jumps to is there already, and when it is too far away a copy of the return, or a
+//! jump without that limit, is put in between.
 
 use crate::arch::{Arch, Endian, Width};
 use crate::ir::{Action, Condition, Operator, Policy};
@@ -83,7 +83,8 @@ impl Filter {
         bytes
     }
 
-    /// What the program answers to a call. `number` is the one the kernel sees, so on x32 it has [`crate::arch::X32_BIT`].
+    /// What the program answers to a call. `number` is the one the kernel sees, so on x32 it has
+    /// [`crate::arch::X32_BIT`].
     #[must_use]
     pub fn answer(&self, arch: Arch, number: u32, arguments: [u64; 6]) -> Action {
         let data = Data { number, audit: arch.audit(), arguments };

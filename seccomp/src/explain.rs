@@ -75,8 +75,8 @@ impl std::fmt::Display for Explanation {
     }
 }
 
-/// Explains a call, given by its name or its number, on each architecture of the profile. `arguments` are the first ones
-/// as far as they are known.
+/// Explains a call, given by its name or its number, on each architecture of the profile. `arguments` are the first
+/// ones as far as they are known.
 ///
 /// # Errors
 /// The violations of the profile.

@@ -1,4 +1,4 @@
-//! The valid profile: what [`crate::profile`] makes of the written one and [`crate::lower`] spreads over the
+//! The valid profile: what [`crate::profile`] makes of the written one and `lower.rs` spreads over the
 //! architectures. Nothing here is optional that is not optional for the kernel too.
 
 use crate::arch::Arch;
