@@ -44,7 +44,7 @@ const MODULE_FLOORS: [(&str, &[&str]); 5] = [
     ("config", &["plan", "launch", "commands", "cli", "foreground", "state"]),
     ("stages.rs", &["plan", "launch", "commands", "cli", "foreground", "state"]),
     ("plan.rs", &["launch", "commands", "cli", "foreground", "state"]),
-    ("plan_exec.rs", &["launch", "commands", "cli", "foreground", "state"]),
+    ("plan_exec.rs", &["commands", "cli", "foreground", "state"]),
     ("launch", &["commands", "cli", "foreground"]),
 ];
 
@@ -89,29 +89,30 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// What git does not track, by the file that tells it so.
-fn ignored() -> Vec<String> {
-    let ignore = fs::read_to_string(root().join(".gitignore")).unwrap();
+/// What git does not track in a folder and below, by the file that tells it so.
+fn ignored(folder: &Path) -> Vec<String> {
+    let ignore = fs::read_to_string(folder.join(".gitignore")).unwrap_or_default();
     ignore.lines().map(|line| line.trim_matches('/').to_owned()).chain([".git".to_owned()]).collect()
 }
 
 /// Every file of the tree that is text, by its path from the top.
 fn texts() -> BTreeMap<String, String> {
-    let (root, ignored) = (root(), ignored());
+    let root = root();
     let mut found = BTreeMap::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
+        let ignored = ignored(&folder);
         for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            let path = entry.path();
-            let name = path.strip_prefix(&root).unwrap().display().to_string();
-            if ignored.contains(&name) {
+            if ignored.contains(&entry.file_name().into_string().unwrap()) {
                 continue;
             }
+            let path = entry.path();
+            let name = path.strip_prefix(&root).unwrap().display().to_string();
             // A file that an editor wrote a moment ago may be gone.
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => folders.push(path),
                 Ok(kind) if kind.is_file() => {
-                    drop(fs::read_to_string(path).map(|text| found.insert(name, text)))
+                    drop(fs::read_to_string(path).map(|text| found.insert(name, text)));
                 }
                 _ => {}
             }
@@ -150,7 +151,10 @@ fn packages() -> BTreeMap<String, Value> {
 /// The names of a package's dependencies: `kind` is Null, "dev" or "build".
 fn dependencies(package: &Value, kind: &Value) -> BTreeSet<String> {
     let all = package["dependencies"].as_array().unwrap().iter();
-    all.filter(|one| one["kind"] == *kind).map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    // An optional one belongs to whoever asks for the feature.
+    all.filter(|one| one["kind"] == *kind && one["optional"] == false)
+        .map(|one| one["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn none(faults: &[String]) {
@@ -310,8 +314,31 @@ fn the_folder_list_of_the_readme_is_the_tree() {
     let entries = fs::read_dir(root()).unwrap().map(Result::unwrap);
     let folders = entries.filter(|entry| entry.file_type().unwrap().is_dir());
     let names = folders.map(|folder| folder.file_name().into_string().unwrap());
-    let ignored = ignored();
+    let ignored = ignored(&root());
     assert_eq!(listed, names.filter(|name| !ignored.contains(name)).collect());
+}
+
+#[test]
+fn the_readme_lists_the_commands_that_are_built() {
+    let code = Source::new(&read("runtime/src/commands/mod.rs")).code;
+    let arms = code.lines().filter_map(|line| line.trim_start().strip_prefix("Command::"));
+    let built: BTreeSet<String> = arms.filter(|arm| arm.contains("=>")).map(command_name).collect();
+    assert!(built.contains("run"));
+    let listed = first_column(section(&read("README.md"), "## Commands"));
+    assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), built);
+}
+
+/// The words of a variant: `SeccompExplain` is the command `seccomp explain`.
+fn command_name(arm: &str) -> String {
+    let variant = arm.split(|letter: char| !letter.is_alphanumeric()).next().unwrap();
+    let mut name = String::new();
+    for letter in variant.chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push(' ');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    name
 }
 
 #[test]

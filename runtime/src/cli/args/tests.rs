@@ -1,3 +1,5 @@
+//! Tests of [`super`]: the command lines that engines and people write.
+
 use std::path::{Component, Path};
 
 use super::super::read::{Caller, default_root};

@@ -1,3 +1,5 @@
+//! Tests of [`super`]: what engines read of a log.
+
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
