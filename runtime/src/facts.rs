@@ -47,11 +47,15 @@ impl Facts {
     /// The caller's bounding set. prctl(PR_CAPBSET_READ), once for each capability.
     pub fn bounding(&self) -> u64 {
         *self.bounding.get_or_init(|| {
+            // EINVAL: the kernel knows no capability of this number, nor any above it.
             let has = |bit: u32| {
                 rustix::thread::capability_is_in_bounding_set(CapabilitySet::from_bits_retain(1_u64 << bit))
-                    .unwrap_or(false)
+                    .ok()
             };
-            (0..u64::BITS).filter(|bit| has(*bit)).fold(0, |set, bit| set | 1_u64 << bit)
+            (0..u64::BITS)
+                .map_while(|bit| Some((bit, has(bit)?)))
+                .filter(|(_, has)| *has)
+                .fold(0, |set, (bit, _)| set | 1_u64 << bit)
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat};
 use rustix::io::{Errno, read, retry_on_intr};
@@ -73,9 +74,14 @@ fn start_time_of(stat: &str) -> Option<u64> {
 /// # Errors
 /// `Kernel`.
 pub fn boot_id() -> Result<String> {
+    // It cannot change while this process runs.
+    static BOOT_ID: OnceLock<String> = OnceLock::new();
+    if let Some(known) = BOOT_ID.get() {
+        return Ok(known.clone());
+    }
     let text =
         read_file(&open()?, "sys/kernel/random/boot_id").context("read", || "read the boot id".to_owned())?;
-    Ok(text.trim_end().to_owned())
+    Ok(BOOT_ID.get_or_init(|| text.trim_end().to_owned()).clone())
 }
 
 #[cfg(test)]

@@ -41,9 +41,22 @@ pub fn delete(directory: &Directory, force: Force) -> Result<Option<Error>> {
     let page = record.page()?;
     check(&state, page, force)?;
     end(&state)?;
-    remove_cgroup(&state)?;
-    remove_resctrl(&state)?;
-    let warning = run_poststop(&mut state, &mut record)?;
+    clean_up(directory, &mut record, &mut state)
+}
+
+/// Removes what belongs to a container whose first process is gone: what [`delete`] does last, for a caller that has the
+/// record open and has reaped the process.
+///
+/// # Errors
+/// `Kernel` and `Timeout` with what could not be removed.
+pub fn clean_up(
+    directory: &Directory,
+    record: &mut record::File,
+    state: &mut State,
+) -> Result<Option<Error>> {
+    remove_cgroup(state)?;
+    remove_resctrl(state)?;
+    let warning = run_poststop(state, record)?;
     directory.remove()?;
     Ok(warning)
 }
@@ -87,6 +100,10 @@ fn remove_cgroup(state: &State) -> Result<()> {
         return Ok(());
     }
     let cgroup = state.cgroup.open()?;
+    // Nearly always the groups are empty by now, as everything died with the pid namespace.
+    if cgroup.remove(Instant::now()).is_ok() {
+        return Ok(());
+    }
     let deadline = Instant::now() + PATIENCE;
     cgroup.kill(deadline)?;
     cgroup.remove(deadline)
