@@ -5,6 +5,7 @@
 //!   ID/            0700, made by mkdirat as the claim; flock on it is the lock of the container
 //!     record       see `record.rs`
 //!     start        the socket on which init waits for start
+//!     notify/      the notification socket, if there is one; the container sees this directory
 //! ```
 //!
 //! A directory without a record whose lock is free is an abandoned claim: create may take it, delete removes it.
@@ -32,6 +33,9 @@ use crate::{Error, Kind, Result, record};
 
 /// How long a command waits for another one that holds the lock of the same container.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The directory of a container's notification socket.
+const NOTIFY: &str = "notify";
 
 /// The directory of all containers' states.
 #[derive(Debug)]
@@ -229,6 +233,11 @@ impl Root {
         Ok(directory)
     }
 
+    /// The path of the directory that a container sees for its notification socket.
+    pub fn notify(&self, id: &ContainerId) -> PathBuf {
+        self.path.join(id.as_str()).join(NOTIFY)
+    }
+
     /// Opens the directory of a container without locking it.
     ///
     /// # Errors
@@ -294,6 +303,38 @@ impl Directory {
         if self.is_linked() { Ok(()) } else { Err(missing(&self.id)) }
     }
 
+    /// Lets go of the lock before the value is dropped.
+    ///
+    /// # Errors
+    /// `Kernel`.
+    pub fn unlock(&self) -> Result<()> {
+        flock(&self.fd, FlockOperation::Unlock).context("flock", || what("unlock", &self.path))
+    }
+
+    /// Makes the directory of the notification socket. The container's users must be able to search it.
+    ///
+    /// # Errors
+    /// `Kernel`.
+    pub fn make_notify(&self) -> Result<()> {
+        let doing = || what("make a directory in", &self.path);
+        match mkdirat(&self.fd, NOTIFY, Mode::RWXU) {
+            // An abandoned claim may have left one.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(Error::kernel(doing(), "mkdirat", errno)),
+        }
+        fchmod(self.open_notify()?, Mode::from_raw_mode(0o755)).context("fchmod", doing)
+    }
+
+    /// Opens the directory of the notification socket.
+    ///
+    /// # Errors
+    /// `Kernel` with ENOENT where the container was made without one.
+    pub fn open_notify(&self) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&self.fd, NOTIFY, flags, Mode::empty())
+            .context("openat", || what("open a directory in", &self.path))
+    }
+
     fn is_linked(&self) -> bool {
         let named = statat(&self.parent, self.id.as_str(), AtFlags::SYMLINK_NOFOLLOW);
         let held = fstat(&self.fd);
@@ -320,18 +361,29 @@ impl Directory {
     /// # Errors
     /// `Kernel`.
     pub fn remove(&self) -> Result<()> {
-        let entries = Dir::read_from(&self.fd).context("getdents64", || what("list", &self.path))?;
-        for entry in entries.filter_map(std::result::Result::ok) {
-            let name = entry.file_name();
-            if !matches!(name.to_bytes(), b"." | b"..") {
-                unlinkat(&self.fd, name, AtFlags::empty())
-                    .context("unlinkat", || what("empty", &self.path))?;
-            }
+        if let Ok(notify) = self.open_notify() {
+            self.empty(&notify)?;
+            unlinkat(&self.fd, NOTIFY, AtFlags::REMOVEDIR).context("unlinkat", || what("empty", &self.path))?;
         }
+        self.empty(&self.fd)?;
         match unlinkat(&self.parent, self.id.as_str(), AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(Error::kernel(what("remove", &self.path), "unlinkat", errno)),
         }
+    }
+}
+
+impl Directory {
+    fn empty(&self, directory: &OwnedFd) -> Result<()> {
+        let entries = Dir::read_from(directory).context("getdents64", || what("list", &self.path))?;
+        for entry in entries.filter_map(std::result::Result::ok) {
+            let name = entry.file_name();
+            if !matches!(name.to_bytes(), b"." | b"..") {
+                unlinkat(directory, name, AtFlags::empty())
+                    .context("unlinkat", || what("empty", &self.path))?;
+            }
+        }
+        Ok(())
     }
 }
 

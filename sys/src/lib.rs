@@ -24,6 +24,7 @@ pub mod net;
 #[cfg(feature = "std")]
 pub mod process;
 pub mod signal;
+pub mod signalfd;
 pub mod task;
 
 #[cfg(feature = "std")]

@@ -53,34 +53,15 @@ pub fn reset_dispositions() {
     }
 }
 
-/// What a process does on a signal: struct kernel_sigaction, which is at most four words on every architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Disposition([u64; 4]);
-
-impl Disposition {
-    /// SIG_DFL without flags.
-    pub const DEFAULT: Self = Self([0; 4]);
-
-    /// Whether it is SIG_IGN.
-    pub fn is_ignored(&self) -> bool {
-        self.0.first() == Some(&(libc::SIG_IGN as u64))
+/// `int rt_sigaction(int number, NULL, &old, 8)`: whether the signal is ignored (SIG_IGN).
+pub fn is_ignored(number: i32) -> bool {
+    // struct kernel_sigaction is at most four words on every architecture; the first one is the handler.
+    let mut old = [0_u64; 4];
+    // SAFETY: the buffer is at least as large as what the kernel writes. A number that no signal has gives EINVAL.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigaction, number, null::<u64>(), old.as_mut_ptr(), SET_SIZE);
     }
-}
-
-/// `int rt_sigaction(int number, &new, &old, 8)`: what happened before on the signal is returned; without `new` it stays.
-///
-/// Only dispositions that were read, and the default one, can be set: a handler would have to be a function of ours.
-///
-/// # Errors
-/// EINVAL for a number that no signal has, and for SIGKILL and SIGSTOP with `new`.
-pub fn sigaction(number: i32, new: Option<&Disposition>) -> Result<Disposition, rustix::io::Errno> {
-    let mut old = Disposition::DEFAULT;
-    let new = new.map_or(null(), core::ptr::from_ref);
-    // SAFETY: both pointers are null or to at least as many bytes as the kernel reads and writes, and what is set was
-    // valid in this process before.
-    let returned = unsafe { libc::syscall(libc::SYS_rt_sigaction, number, new, &raw mut old, SET_SIZE) };
-    crate::result(returned)?;
-    Ok(old)
+    old.first() == Some(&(libc::SIG_IGN as u64))
 }
 
 /// `int pidfd_send_signal(int pidfd, int signal, NULL, 0)`, kernel 5.1, for every number: 0 only asks.

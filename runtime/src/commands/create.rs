@@ -1,68 +1,176 @@
 //! `create` and `run`.
 
+use std::env;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::io::fcntl_dupfd_cloexec;
+use rustix::io::{fcntl_dupfd_cloexec, fcntl_getfd};
 use sys::error::Context;
 
 use super::root;
 use crate::bundle::Bundle;
 use crate::cli::args::{self, CgroupDriver, Globals};
+use crate::foreground::relay::Relay;
+use crate::foreground::{Foreground, Orphans};
 use crate::launch::delete::{Force, delete};
-use crate::launch::{self, Created, Keyring, Options};
+use crate::launch::{self, Console, Created, Keyring, Notify, Options};
+use crate::notify::{self, Manager, Proxy};
 use crate::plan::RootChange;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// How long a phase may take when nobody says otherwise.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn create(globals: &Globals, options: args::Create) -> Result<u8> {
-    let created = make(globals, &options)?;
+    // The notifications are served by start, which has a NOTIFY_SOCKET of its own.
+    let notify = if manager().is_some() { Notify::Mounted } else { Notify::Absent };
+    let created = make(globals, &options, console(&options), notify)?;
     launch::leave(&created)?;
     Ok(0)
 }
 
 pub(super) fn run(globals: &Globals, options: args::Run) -> Result<u8> {
-    let mut created = make(globals, &options.create)?;
-    let timeout = options.create.timeout.unwrap_or(PATIENCE);
-    if let Err(error) = launch::start_created(&mut created, timeout) {
-        return Err(match delete(&created.directory, Force::Yes) {
-            Ok(_) => error,
-            Err(other) => error.and_also(other),
-        });
-    }
-    if options.detach {
-        return Ok(0);
-    }
-    let code = crate::foreground::attend(&created)?;
-    if !options.keep {
-        created.directory.lock()?;
-        if let Some(warning) = delete(&created.directory, Force::Yes)? {
-            tracing::warn!("{warning}");
+    if options.detach { run_detached(globals, &options) } else { run_attended(globals, &options) }
+}
+
+fn run_detached(globals: &Globals, options: &args::Run) -> Result<u8> {
+    let manager = manager();
+    let mut created = make(globals, &options.create, console(&options.create), notify_of(manager.as_ref()))?;
+    let started = begin(&mut created, manager, &options.create).and_then(|proxy| match proxy {
+        Some(proxy) => {
+            await_ready(&proxy, &created.spawned.pidfd, created.spawned.pid, options.create.timeout)
         }
+        None => Ok(()),
+    });
+    started.map(|()| 0).map_err(|error| undo(&created, error))
+}
+
+/// Waits for a program that runs to be ready. It need not become that: its end before is no failure of ours.
+pub(super) fn await_ready(proxy: &Proxy, pidfd: &OwnedFd, pid: i32, limit: Option<Duration>) -> Result<()> {
+    match proxy.await_ready(pidfd, pid, limit) {
+        Err(error) if error.kind() != Kind::Timeout => {
+            tracing::warn!("{error}");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn run_attended(globals: &Globals, options: &args::Run) -> Result<u8> {
+    if options.create.console_socket.is_some() {
+        let text = "cannot use console socket if orlop will not detach or allocate tty";
+        return Err(Error::invalid("--console-socket", text).with_hint("add --detach"));
+    }
+    let orphans = if options.create.no_subreaper { Orphans::Leave } else { Orphans::Adopt };
+    let foreground = Foreground::begin(orphans)?;
+    let manager = manager();
+    let mut created = make(globals, &options.create, Console::Caller, notify_of(manager.as_ref()))?;
+    let code = attend(&foreground, &mut created, manager, &options.create);
+    let code = code.map_err(|error| undo(&created, error))?;
+    if !options.keep {
+        remove(&created)?;
     }
     Ok(code)
 }
 
-fn make(globals: &Globals, options: &args::Create) -> Result<Created> {
-    let descriptors = descriptors(options.preserve_fds)?;
+fn attend(
+    foreground: &Foreground,
+    created: &mut Created,
+    manager: Option<Manager>,
+    options: &args::Create,
+) -> Result<u8> {
+    let relay = created.console.take().map(Relay::new).transpose()?;
+    let proxy = begin(created, manager, options)?;
+    foreground.attend(&created.spawned, relay, proxy)
+}
+
+/// Starts the program, with its notification socket bound before. Then other commands may change the container.
+fn begin(created: &mut Created, manager: Option<Manager>, options: &args::Create) -> Result<Option<Proxy>> {
+    let proxy = manager.map(|manager| Proxy::new(&created.directory, manager)).transpose()?;
+    launch::start_created(created, options.timeout.unwrap_or(PATIENCE))?;
+    created.directory.unlock()?;
+    Ok(proxy)
+}
+
+/// Deletes a container that has ended, unless somebody else already did.
+fn remove(created: &Created) -> Result<()> {
+    match created.directory.lock().and_then(|()| delete(&created.directory, Force::Yes)) {
+        Ok(warning) => warning.iter().for_each(|warning| tracing::warn!("{warning}")),
+        Err(error) if error.kind() == Kind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+fn undo(created: &Created, error: Error) -> Error {
+    match remove(created) {
+        Ok(()) => error,
+        Err(other) => error.and_also(other),
+    }
+}
+
+/// Who gets the terminal of a container that is left alone.
+fn console(options: &args::Create) -> Console {
+    options.console_socket.clone().map_or(Console::Nobody, Console::Socket)
+}
+
+/// The service manager that NOTIFY_SOCKET names. One that is not there is no reason to have no container.
+pub(super) fn manager() -> Option<Manager> {
+    let address = env::var_os(notify::VARIABLE).filter(|address| !address.is_empty())?;
+    let manager = Manager::connect(&address);
+    manager.inspect_err(|error| tracing::warn!("{}: {error}", notify::VARIABLE)).ok()
+}
+
+fn notify_of(manager: Option<&Manager>) -> Notify {
+    if manager.is_some() { Notify::Mounted } else { Notify::Absent }
+}
+
+fn make(globals: &Globals, options: &args::Create, console: Console, notify: Notify) -> Result<Created> {
+    let sockets = listen_fds()?;
+    let descriptors = descriptors(sockets.saturating_add(options.preserve_fds))?;
     let bundle = Bundle::open(&options.bundle)?;
     let root = root(globals)?;
     let options_of_launch = Options {
         descriptors,
-        console_socket: options.console_socket.clone(),
+        console,
+        notify,
         pidfd_socket: options.pidfd_socket.clone(),
         pid_file: options.pid_file.clone(),
         root_change: if options.no_pivot { RootChange::Move } else { RootChange::Pivot },
         keyring: if options.no_new_keyring { Keyring::Caller } else { Keyring::New },
         driver: driver(globals),
         timeout: options.timeout.unwrap_or(PATIENCE),
-        environment: Vec::new(),
+        environment: environment(sockets, notify),
     };
     let created = launch::create(&root, &options.id, &bundle, &options_of_launch)?;
     created.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     Ok(created)
+}
+
+/// How many listening sockets the caller passes, from 3 on (sd_listen_fds(3)). They are ours if LISTEN_PID says so or
+/// says nothing.
+fn listen_fds() -> Result<u32> {
+    let Some(count) = env::var_os("LISTEN_FDS").filter(|count| !count.is_empty()) else { return Ok(0) };
+    let own = std::process::id().to_string();
+    if env::var_os("LISTEN_PID").is_some_and(|pid| !pid.is_empty() && pid != own.as_str()) {
+        return Ok(0);
+    }
+    let text = count.to_string_lossy();
+    text.parse().map_err(|_| Error::invalid("LISTEN_FDS", format!("{text:?} is not a number of descriptors")))
+}
+
+/// Variables for the program. The sockets are for process 1, which it is in a pid namespace of its own.
+fn environment(sockets: u32, notify: Notify) -> Vec<String> {
+    let mut variables = Vec::new();
+    if sockets > 0 {
+        variables.extend([format!("LISTEN_FDS={sockets}"), "LISTEN_PID=1".to_owned()]);
+        let names = env::var_os("LISTEN_FDNAMES").map(|names| names.to_string_lossy().into_owned());
+        variables.extend(names.map(|names| format!("LISTEN_FDNAMES={names}")));
+    }
+    if notify == Notify::Mounted {
+        variables.push(notify::environment());
+    }
+    variables
 }
 
 pub(super) fn driver(globals: &Globals) -> cgroups::Driver {
@@ -77,14 +185,20 @@ pub(super) fn driver(globals: &Globals) -> cgroups::Driver {
 /// of the runtime's own could take their numbers.
 pub(super) fn descriptors(preserve: u32) -> Result<Vec<OwnedFd>> {
     let last = i32::try_from(preserve).unwrap_or(i32::MAX).saturating_add(3);
+    // All before the first copy: for a number beyond the limit of open files, copying would fail with another errno.
+    (0..last).try_for_each(|number| {
+        let found = fcntl_getfd(sys::fd::borrow(number)).context("fcntl(F_GETFD)", || what(number));
+        found.map(drop).map_err(|error| not_open(error, number))
+    })?;
     (0..last).map(|number| copy(number, last)).collect()
 }
 
 fn copy(number: i32, above: i32) -> Result<OwnedFd> {
-    let what = || format!("descriptor {number}");
-    fcntl_dupfd_cloexec(sys::fd::borrow(number), above)
-        .context("fcntl(F_DUPFD_CLOEXEC)", what)
-        .map_err(|error| not_open(error, number))
+    fcntl_dupfd_cloexec(sys::fd::borrow(number), above).context("fcntl(F_DUPFD_CLOEXEC)", || what(number))
+}
+
+fn what(number: i32) -> String {
+    format!("descriptor {number}")
 }
 
 fn not_open(error: Error, number: i32) -> Error {

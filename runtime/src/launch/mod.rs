@@ -52,8 +52,10 @@ use undo::Undo;
 pub struct Options {
     /// What becomes descriptor 0, 1, 2 and so on of the program. With a terminal the first three only serve the set-up.
     pub descriptors: Vec<OwnedFd>,
-    /// The socket that gets the master of the terminal.
-    pub console_socket: Option<PathBuf>,
+    /// Who gets the master of the terminal, if there is one.
+    pub console: Console,
+    /// Whether the program can tell a service manager that it is ready.
+    pub notify: Notify,
     /// The socket that gets a pidfd of the first process.
     pub pidfd_socket: Option<PathBuf>,
     /// The file that gets the pid.
@@ -68,6 +70,27 @@ pub struct Options {
     pub timeout: Duration,
     /// Variables that are added to the program's environment: NAME=value.
     pub environment: Vec<String>,
+}
+
+/// Who gets the master of a container's terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// The caller: [`Created::console`].
+    Caller,
+    /// Whoever listens on this socket. A container without a terminal is refused then.
+    Socket(PathBuf),
+    /// Nobody. A container with a terminal is refused then.
+    Nobody,
+}
+
+/// Whether a container has a notification socket; `notify.rs` says how it is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notify {
+    /// The directory `notify` of its state is mounted at [`crate::notify::INSIDE`], and NOTIFY_SOCKET names a socket in
+    /// it that is still to be made.
+    Mounted,
+    /// It has none.
+    Absent,
 }
 
 /// Whose session keyring the program has.
@@ -115,7 +138,10 @@ struct Prepared<'a> {
 pub fn create(root: &Root, id: &ContainerId, bundle: &Bundle, options: &Options) -> Result<Created> {
     let facts = Facts::default();
     let mut problems = Problems::default();
-    let spec = bundle.config()?;
+    let mut spec = bundle.config()?;
+    if options.notify == Notify::Mounted {
+        spec.mounts.push(crate::notify::mount(&root.notify(id)));
+    }
     let config = Config::check(&spec, bundle.path(), &facts, &mut problems);
     let filter = filter(&spec, &config, &mut problems);
     let layout = cgroups::Layout::detect()?;
@@ -173,20 +199,26 @@ impl Prepared<'_> {
         }
     }
 
+    /// The terminal of the configuration against the command line, in the words that runc has for it.
     fn check_terminal(&self, problems: &mut Problems) {
         let terminal = self.config.process.as_ref().is_some_and(|process| process.terminal.is_some());
-        if self.options.console_socket.is_some() && !terminal {
-            problems.errors.push(
-                Error::new(
-                    Kind::InvalidConfig,
-                    "cannot use console socket if orlop will not detach or allocate tty",
-                )
-                .with_key("--console-socket"),
-            );
-        }
+        let (key, text) = match (&self.options.console, terminal) {
+            (Console::Nobody, true) => (
+                "process.terminal",
+                "cannot allocate tty if orlop will detach without setting console socket",
+            ),
+            (Console::Socket(_), false) => {
+                ("--console-socket", "cannot use console socket if orlop will not detach or allocate tty")
+            }
+            _ => return,
+        };
+        problems.errors.push(Error::invalid(key, text));
     }
 
     fn make(&self, spec: &crate::config::Spec, directory: &Directory, undo: &mut Undo<'_>) -> Result<Made> {
+        if self.options.notify == Notify::Mounted {
+            directory.make_notify()?;
+        }
         let request = self.request();
         let mut state = self.first_state(spec, cgroups::plan(&request, &self.layout)?)?;
         let mut record = record::File::create(directory.fd(), &state)?;
@@ -488,7 +520,8 @@ impl Options {
     pub fn default_for(driver: cgroups::Driver) -> Self {
         Self {
             descriptors: Vec::new(),
-            console_socket: None,
+            console: Console::Caller,
+            notify: Notify::Absent,
             pidfd_socket: None,
             pid_file: None,
             root_change: RootChange::Pivot,

@@ -15,7 +15,7 @@ use super::process::run_hooks;
 use super::spawned::Spawned;
 use super::undo::Undo;
 use super::userns::{Writer, write_maps};
-use super::{Prepared, console, copy_up, state_json};
+use super::{Console, Prepared, console, copy_up, state_json};
 use crate::config::limits::Refusal;
 use crate::config::namespaces::Kind as Namespace;
 use crate::plan::Plan;
@@ -140,13 +140,11 @@ impl<'a> Talk<'a> {
 
     fn take_console(&mut self, master: Option<OwnedFd>) -> Result<()> {
         let master = master.ok_or_else(|| Error::new(Kind::Internal, "a terminal without a master"))?;
-        match &self.prepared.options.console_socket {
-            Some(path) => console::send(path, master.as_fd(), b"/dev/pts/ptmx", "--console-socket"),
-            None => {
-                self.console = Some(master);
-                Ok(())
-            }
+        if let Console::Socket(path) = &self.prepared.options.console {
+            return console::send(path, master.as_fd(), b"/dev/pts/ptmx", "--console-socket");
         }
+        self.console = Some(master);
+        Ok(())
     }
 }
 
