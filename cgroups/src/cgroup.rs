@@ -65,12 +65,10 @@ impl Cgroup {
     /// left at `deadline` is an error that names the processes and their states.
     pub fn kill(&self, deadline: Instant) -> Result<()> {
         if let Some(group) = self.unified()? {
-            let killed = kill::kill_v2(&group, Instant::now());
+            kill::signal_v2(&group)?;
+            // What version 1 froze dies only once it is thawed.
             self.thaw_trees()?;
-            return match killed {
-                Err(error) if error.kind() == Kind::Timeout => kill::kill_v2(&group, deadline),
-                other => other,
-            };
+            return kill::wait_v2(&group, deadline);
         }
         let Some((_, group)) = self.member_group()? else { return Ok(()) };
         let freezer = self.freezer()?.map(|(_, group)| group);

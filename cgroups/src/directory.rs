@@ -176,6 +176,11 @@ impl Directory {
         rustix::fs::accessat(&self.fd, name, Access::EXISTS, AtFlags::empty()).is_ok()
     }
 
+    /// Whether the caller may write to the file `name`.
+    pub(crate) fn may_write(&self, name: &str) -> bool {
+        rustix::fs::accessat(&self.fd, name, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
+    }
+
     /// Writes `value` to the file `name` in one write, which is the unit in which the kernel parses it.
     pub(crate) fn write(&self, name: &str, value: &str) -> Result<()> {
         self.write_raw(name, value).map_err(|(call, errno)| self.write_error(name, value, call, errno))

@@ -131,7 +131,7 @@ impl<'a> Groups<'a> {
                 continue;
             };
             let names = place.group(&record.path);
-            match made.group(hierarchy, &names) {
+            match made.group(hierarchy, &names).and_then(|(group, age)| usable(group, age, request)) {
                 Ok((directory, age)) => {
                     let (place, disabled) = (place.clone(), v2::Refusals::default());
                     groups.made.push(Group { hierarchy, place, names, directory, age, disabled });
@@ -235,6 +235,15 @@ impl<'a> Groups<'a> {
         }
         Ok(join)
     }
+}
+
+/// Somebody else's group of the same name is as closed to a caller without rights as one that cannot be made.
+fn usable(group: Directory, age: Age, request: &Request<'_>) -> Result<(Directory, Age)> {
+    if age == Age::Old && request.rootless && !group.may_write("cgroup.procs") {
+        let what = format!("use the group {}, which is there already", group.path());
+        return Err(Error::kernel(what, "faccessat2", Errno::ACCESS));
+    }
+    Ok((group, age))
 }
 
 fn no_device_controller() -> Error {

@@ -26,18 +26,17 @@ const SETTLE_ROUND: Duration = Duration::from_millis(50);
 /// Processes whose pidfd is held at the same time.
 const BATCH: usize = 256;
 
-/// Kills everything in the version 2 `group` and waits until it is empty.
-pub(crate) fn kill_v2(group: &Directory, deadline: Instant) -> Result<()> {
+/// Kills everything in the version 2 `group`, without waiting for the end.
+pub(crate) fn signal_v2(group: &Directory) -> Result<()> {
     match group.try_write("cgroup.kill", "1") {
-        Ok(()) => wait_unpopulated(group, deadline),
         // Whoever else owns the group, such as systemd, may remove it as soon as it is empty.
-        Err(Errno::NOENT | Errno::NODEV) => Ok(()),
+        Ok(()) | Err(Errno::NOENT | Errno::NODEV) => Ok(()),
         Err(errno) => Err(Error::kernel(format!("kill {}", group.path()), "write", errno)),
     }
 }
 
 /// Waits for `populated 0`, which the kernel announces to poll(2), or for the group to be gone.
-fn wait_unpopulated(group: &Directory, deadline: Instant) -> Result<()> {
+pub(crate) fn wait_v2(group: &Directory, deadline: Instant) -> Result<()> {
     let events = match group.file("cgroup.events", OFlags::RDONLY) {
         Err(error) if error.errno() == Some(Errno::NOENT) => return Ok(()),
         other => other?,

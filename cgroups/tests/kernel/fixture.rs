@@ -24,9 +24,17 @@ pub(crate) fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)
 }
 
+/// The container id of this case, which a case that runs as somebody else has too.
+pub(crate) fn id() -> String {
+    std::env::var(ID_VARIABLE).unwrap_or_else(|_| format!("it-c{}", std::process::id()))
+}
+
+/// Carries the id to a process that runs a part of a case.
+pub(crate) const ID_VARIABLE: &str = "CGROUPS_TEST_ID";
+
 pub(crate) fn request<'a>(path: &'a str, resources: &'a Resources) -> Request<'a> {
     Request {
-        id: "it-c1",
+        id: Box::leak(id().into_boxed_str()),
         cgroups_path: Some(path),
         resources,
         driver: Driver::Cgroupfs,
@@ -109,7 +117,7 @@ impl Drop for Container {
     fn drop(&mut self) {
         let ended = self.cgroup.kill(soon()).and_then(|()| self.cgroup.remove(soon()));
         for (_, path) in self.record.container_paths() {
-            // The group above stays by design; other containers of the case may still be in it.
+            // The group above stays by design; other containers of the case may still be in it, or it is the root.
             let _ = fs::remove_dir(PathBuf::from(path).parent().unwrap());
         }
         if !std::thread::panicking() {

@@ -7,11 +7,12 @@ use std::process::Command;
 use cgroups::{Layout, Request, Resources};
 
 use crate::Case;
-use crate::fixture::{layout_name, request, soon, unique};
+use crate::fixture::{Container, ID_VARIABLE, id, layout_name, request, soon, unique};
 use crate::limits::parse;
 
 pub(crate) const CASES: &[Case] = &[
     ("without_rights_only_demands_fail", without_rights_only_demands_fail),
+    ("somebody_elses_group_is_none_of_ours", somebody_elses_group_is_none_of_ours),
     ("a_delegated_group_is_used", a_delegated_group_is_used),
 ];
 
@@ -26,8 +27,9 @@ fn as_user(name: &str, group: Option<&str>) {
     let enter = group.map_or(String::new(), |group| format!("echo 0 >{group}/cgroup.procs;"));
     let script =
         format!("{enter} exec setpriv --reuid {USER} --regid {USER} --clear-groups \"$0\" --case {name}");
+    let program = std::env::current_exe().unwrap();
     let status =
-        Command::new("sh").args(["-c", &script]).arg(std::env::current_exe().unwrap()).status().unwrap();
+        Command::new("sh").args(["-c", &script]).arg(program).env(ID_VARIABLE, id()).status().unwrap();
     assert!(status.success(), "{name}");
 }
 
@@ -37,6 +39,16 @@ fn rootless<'a>(resources: &'a Resources) -> Request<'a> {
 
 fn without_rights_only_demands_fail() {
     as_user("inner_without_rights", None);
+}
+
+/// Root runs a container of the same id, where the user's would be.
+fn somebody_elses_group_is_none_of_ours() {
+    let (path, resources) = (format!("/{}", id()), Resources::default());
+    let container = Container::prepare(&request(&path, &resources));
+    let mut child = container.run("exec sleep 100");
+    as_user("inner_without_rights", None);
+    container.cgroup.kill(soon()).unwrap();
+    child.wait().unwrap();
 }
 
 fn inner_without_rights() {
@@ -84,7 +96,7 @@ fn inner_delegated() {
     let asked = parse(r#"{"hugepageLimits":[{"pageSize":"2MB","limit":2097152}]}"#);
     let prepared = cgroups::prepare(&rootless(&asked), &layout).unwrap();
     let (_, path) = prepared.record().container_paths().remove(0);
-    assert!(path.ends_with("/it-c1") && !path.contains("session"), "{path}");
+    assert!(path.ends_with(&format!("/{}", id())) && !path.contains("session"), "{path}");
     assert_eq!(fs::read_to_string(format!("{path}/hugetlb.2MB.max")).unwrap().trim(), "2097152");
     assert!(prepared.unified_group().is_some());
     prepared.record().open().unwrap().remove(soon()).unwrap();
