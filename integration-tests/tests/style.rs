@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 use source::{Source, words};
@@ -96,6 +97,14 @@ fn ignored(folder: &Path) -> Vec<String> {
 }
 
 /// Every file of the tree that is text, by its path from the top.
+static TEXTS: LazyLock<BTreeMap<String, String>> = LazyLock::new(texts);
+
+/// Every file of Rust, likewise.
+static SOURCES: LazyLock<BTreeMap<&'static str, Source>> = LazyLock::new(|| {
+    let files = TEXTS.iter().filter(|(path, _)| path.ends_with(".rs"));
+    files.map(|(path, text)| (path.as_str(), Source::new(text))).collect()
+});
+
 fn texts() -> BTreeMap<String, String> {
     let root = root();
     let mut found = BTreeMap::new();
@@ -119,10 +128,6 @@ fn texts() -> BTreeMap<String, String> {
         }
     }
     found
-}
-
-fn rust_files() -> BTreeMap<String, String> {
-    texts().into_iter().filter(|(path, _)| path.ends_with(".rs")).collect()
 }
 
 /// Test code and benches: they are no part of any program.
@@ -183,16 +188,14 @@ fn imports_between_crates_go_only_downward() {
 
 #[test]
 fn imports_inside_the_runtime_go_only_downward() {
-    let files = rust_files();
     let mut faults = Vec::new();
     for (place, forbidden) in MODULE_FLOORS {
         let place = format!("runtime/src/{place}");
-        let inside = |path: &&String| **path == place || path.starts_with(&format!("{place}/"));
-        let paths: Vec<&String> = files.keys().filter(inside).collect();
-        assert!(!paths.is_empty(), "{place} is gone");
-        for path in paths {
-            let code = Source::new(&files[path]).code;
-            let found = forbidden.iter().filter(|module| imports(&code, module));
+        let inside = |path: &str| path == place || path.starts_with(&format!("{place}/"));
+        let files: Vec<_> = SOURCES.iter().filter(|(path, _)| inside(path)).collect();
+        assert!(!files.is_empty(), "{place} is gone");
+        for (path, Source { code, .. }) in files {
+            let found = forbidden.iter().filter(|module| imports(code, module));
             faults.extend(found.map(|module| format!("{path} names crate::{module}")));
         }
     }
@@ -210,9 +213,9 @@ fn imports(code: &str, module: &str) -> bool {
 fn a_function_fits_on_a_screen() {
     let mut faults = Vec::new();
     let mut excused = BTreeSet::new();
-    for (path, text) in rust_files().iter().filter(|(path, _)| !is_test(path)) {
-        for function in Source::new(text).functions().iter().filter(|function| function.lines > LINES) {
-            match LONG.iter().find(|long| (long.0, long.1) == (path, &function.name)) {
+    for (path, source) in SOURCES.iter().filter(|(path, _)| !is_test(path)) {
+        for function in source.functions().iter().filter(|function| function.lines > LINES) {
+            match LONG.iter().find(|long| (long.0, long.1) == (*path, &function.name)) {
                 Some(long) => drop(excused.insert((long.0, long.1))),
                 None => faults.push(format!(
                     "{path}:{}: {} has {} lines",
@@ -263,10 +266,10 @@ fn every_crate_has_the_lints_of_the_workspace() {
         }
     }
     // A switched-off lint would make the above worthless.
-    for (path, text) in rust_files() {
+    for (path, source) in SOURCES.iter() {
         let off = ["allow(missing_docs", "allow(clippy::undocumented_unsafe_blocks"];
-        let code = Source::new(&text).code;
-        faults.extend(off.iter().filter(|off| code.contains(**off)).map(|off| format!("{path}: {off}")));
+        faults
+            .extend(off.iter().filter(|off| source.code.contains(**off)).map(|off| format!("{path}: {off}")));
     }
     none(&faults);
 }
@@ -274,9 +277,9 @@ fn every_crate_has_the_lints_of_the_workspace() {
 #[test]
 fn unsafe_code_is_where_it_is_argued() {
     let mut faults = Vec::new();
-    for (path, text) in rust_files().iter().filter(|(path, _)| !path.starts_with("sys/")) {
-        let allowed = UNSAFE.iter().find(|place| place.0 == path).map_or(0, |place| place.1);
-        let count = Source::new(text).count("unsafe");
+    for (path, source) in SOURCES.iter().filter(|(path, _)| !path.starts_with("sys/")) {
+        let allowed = UNSAFE.iter().find(|place| place.0 == *path).map_or(0, |place| place.1);
+        let count = source.count("unsafe");
         if count > allowed {
             faults.push(format!("{path}: {count} times unsafe, {allowed} allowed"));
         }
@@ -286,9 +289,9 @@ fn unsafe_code_is_where_it_is_argued() {
 
 #[test]
 fn every_file_says_what_it_is() {
-    let is_silent = |text: &String| !text.starts_with("//!");
+    let files = TEXTS.iter().filter(|(path, _)| path.ends_with(".rs"));
     let faults: Vec<String> =
-        rust_files().iter().filter(|(_, text)| is_silent(text)).map(|(path, _)| path.clone()).collect();
+        files.filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| path.clone()).collect();
     none(&faults);
 }
 
@@ -349,7 +352,7 @@ fn make_targets_that_documents_name_exist() {
         rules.filter_map(|line| Some(line.split_once(':')?.0)).flat_map(str::split_whitespace).collect();
     let mut named = 0;
     let mut faults = Vec::new();
-    for (path, text) in texts().iter().filter(|(path, _)| path.ends_with(".md")) {
+    for (path, text) in TEXTS.iter().filter(|(path, _)| path.ends_with(".md")) {
         let calls = text.split("`make ").skip(1).chain(text.split("\nmake ").skip(1));
         for target in calls.filter_map(|rest| rest.split(['`', ' ', '\n']).next()) {
             named += 1;
@@ -365,7 +368,7 @@ fn make_targets_that_documents_name_exist() {
 #[test]
 fn links_between_documents_lead_somewhere() {
     let mut faults = Vec::new();
-    for (path, text) in texts().iter().filter(|(path, _)| path.ends_with(".md")) {
+    for (path, text) in TEXTS.iter().filter(|(path, _)| path.ends_with(".md")) {
         let folder = root().join(path).parent().unwrap().to_owned();
         let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
         let local = links.filter(|link| !link.is_empty() && !link.contains("://"));
@@ -472,7 +475,7 @@ fn the_project_speaks_of_itself_alone() {
         concat!("process", "_api"),
     ];
     let mut faults = Vec::new();
-    for (path, text) in texts() {
+    for (path, text) in TEXTS.iter() {
         for (number, line) in text.lines().enumerate() {
             let mut fault =
                 |what: &str| faults.push(format!("{path}:{}: {what}: {}", number + 1, line.trim()));
