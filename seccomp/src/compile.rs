@@ -521,6 +521,19 @@ mod tests {
     }
 
     #[test]
+    fn a_call_behind_a_multiplexer_makes_that_known_also_in_a_rule_that_is_skipped() {
+        let filter = compile_for(
+            r#"{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
+                {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
+                {"names": ["semtimedop"], "action": "SCMP_ACT_ERRNO"}]}"#,
+            Arch::X86,
+        );
+        // ipc(2) is 117.
+        assert_eq!(filter.answer(Arch::X86, 117, ZERO), Action::Errno(1));
+        assert_eq!(filter.answer(Arch::X86, 118, ZERO), Action::Errno(38));
+    }
+
+    #[test]
     fn several_conditions_on_one_argument_are_alternatives() {
         let filter = filter(
             r#"{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [

@@ -212,6 +212,9 @@ impl<'p> Lowered<'p> {
             if let Some(number) = row.at(section.column) {
                 section.mention(number);
             }
+            if let Some(place) = row.selector().and_then(|(kind, _)| section.multiplexer(kind)) {
+                section.mention(Number::Dense(place));
+            }
         }
     }
 
