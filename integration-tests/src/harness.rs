@@ -35,8 +35,17 @@ macro_rules! cases {
     ($($test:ident),+ $(,)?) => { &[$($crate::harness::Case { name: stringify!($test), run: $test }),+] };
 }
 
-/// The `main` of a test file.
+/// The `main` of a test file whose tests need root; for another user it says so and ends well.
 pub fn main(cases: &'static [Case]) -> ExitCode {
+    if !rustix::process::geteuid().is_root() {
+        println!("\n{} tests skipped: they need root", cases.len());
+        return ExitCode::SUCCESS;
+    }
+    main_for_anyone(cases)
+}
+
+/// The `main` of a test file whose tests run for any user.
+pub fn main_for_anyone(cases: &'static [Case]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Containers are cheap but the machine is small; more threads than this only make timings worse.
     arguments.test_threads = arguments.test_threads.or(Some(2));
