@@ -12,6 +12,7 @@
     reason = "test code: a failed expectation ends the test with its reason"
 )]
 
+use integration_tests::layout;
 use integration_tests::process::{Ran, Running, wait_until};
 use integration_tests::world::LIMIT;
 use integration_tests::{Outcome, World, bundle, cases, harness, skip};
@@ -39,6 +40,33 @@ const IMAGE: &str = "docker.io/library/it-busybox:latest";
 
 /// The filter of an engine's default profile needs a runtime that applies filters; this one is tested for the rest.
 const NO_FILTER: [&str; 2] = ["--security-opt", "seccomp=unconfined"];
+
+/// The cgroup that an engine puts its containers below, instead of one of its own that would stay; gone with this.
+struct Parent {
+    name: String,
+}
+
+fn parent(world: &World) -> Parent {
+    let serial = world.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Parent { name: format!("it-engine-{}-{serial}", std::process::id()) }
+}
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        for top in layout::groups_named(&self.name) {
+            remove_tree(&top);
+        }
+    }
+}
+
+/// Removes a cgroup and those below it; one with a process in it stays, and the leftover is seen.
+fn remove_tree(group: &Path) {
+    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_tree(&entry.path());
+    }
+    let _ = fs::remove_dir(group);
+}
 
 /// The first of these programs that is installed.
 fn installed(paths: &[&str]) -> Option<String> {
@@ -106,6 +134,7 @@ struct Containerd<'a> {
     world: &'a World,
     address: String,
     _daemon: Daemon,
+    parent: Parent,
 }
 
 fn containerd(world: &World) -> Result<Containerd<'_>, harness::Skipped> {
@@ -122,7 +151,7 @@ fn containerd(world: &World) -> Result<Containerd<'_>, harness::Skipped> {
     let file = world.file("containerd.toml", &config);
     let running = world.begin(Command::new(server).args(["--config", &file]));
     let daemon = Daemon { pid: running.pid(), running: Some(running) };
-    let containerd = Containerd { world, address, _daemon: daemon };
+    let containerd = Containerd { world, address, _daemon: daemon, parent: parent(world) };
     wait_until("containerd answers", LIMIT, || containerd.ctr(&["version"]).code == Some(0));
     containerd.ctr(&["image", "import", &image(world)]).ok();
     Ok(containerd)
@@ -137,7 +166,8 @@ impl Containerd<'_> {
     /// `ctr run` through the runtime under test.
     fn run(&self, options: &[&str], id: &str, program: &[&str]) -> Ran {
         let (runtime, root) = (self.world.runtime.display().to_string(), self.world.path("state"));
-        let mut words = vec!["run", "--runc-binary", &runtime, "--runc-root", &root];
+        let group = format!("/{}/{id}", self.parent.name);
+        let mut words = vec!["run", "--runc-binary", &runtime, "--runc-root", &root, "--cgroup", &group];
         words.extend(options);
         words.extend([IMAGE, id]);
         words.extend(program);
@@ -187,11 +217,12 @@ fn ctr_starts_kills_and_deletes_a_task(world: &World) -> Outcome {
 struct Podman<'a> {
     world: &'a World,
     program: String,
+    parent: Parent,
 }
 
 fn podman(world: &World) -> Result<Podman<'_>, harness::Skipped> {
     let Some(program) = installed(&["/usr/bin/podman"]) else { return skip("podman is not installed") };
-    let podman = Podman { world, program };
+    let podman = Podman { world, program, parent: parent(world) };
     podman.call(&["load", "--input", &image(world)]).ok();
     Ok(podman)
 }
@@ -212,7 +243,8 @@ impl Podman<'_> {
     fn run(&self, options: &[&str], program: &[&str]) -> Ran {
         // Podman's default is to raise limits, which takes a capability that a virtual machine's root may lack.
         let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
-        let mut words = vec!["run", "--network", "none"];
+        let group = format!("/{}", self.parent.name);
+        let mut words = vec!["run", "--network", "none", "--cgroup-parent", &group];
         words.extend(limits);
         words.extend(NO_FILTER);
         words.extend(options);
@@ -265,6 +297,7 @@ struct Docker<'a> {
     client: String,
     host: String,
     daemon: Daemon,
+    _parent: Parent,
 }
 
 fn docker(world: &World) -> Result<Docker<'_>, harness::Skipped> {
@@ -273,10 +306,12 @@ fn docker(world: &World) -> Result<Docker<'_>, harness::Skipped> {
         return skip("docker is not installed");
     };
     let socket = world.path("docker.sock");
+    let parent = parent(world);
     let inner = format!(
         "ip link set lo up && exec {server} --host unix://{socket} --data-root {root} --exec-root {exec} --pidfile {pid} \
          --add-runtime orlop={runtime} --storage-driver vfs --exec-opt native.cgroupdriver=cgroupfs \
-         --group root --bip 172.31.250.1/24",
+         --group root --bip 172.31.250.1/24 --cgroup-parent /{group}",
+        group = parent.name,
         root = world.path("docker"),
         exec = world.path("x"),
         pid = world.path("docker.pid"),
@@ -286,7 +321,7 @@ fn docker(world: &World) -> Result<Docker<'_>, harness::Skipped> {
     command.args(["--net", "--mount", "--propagation", "private", "/bin/sh", "-c", &inner]);
     let running = world.begin(&mut command);
     let daemon = Daemon { pid: running.pid(), running: Some(running) };
-    let docker = Docker { world, client, host: format!("unix://{socket}"), daemon };
+    let docker = Docker { world, client, host: format!("unix://{socket}"), daemon, _parent: parent };
     wait_until("dockerd answers", LIMIT, || docker.call(&["version"]).code == Some(0));
     docker.call(&["load", "--input", &image(world)]).ok();
     Ok(docker)
