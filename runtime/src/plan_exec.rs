@@ -113,6 +113,14 @@ impl Places {
     }
 }
 
+impl Plan<'_> {
+    /// Whether a step of this index is the last process's.
+    pub fn is_last(&self, step: u32) -> bool {
+        let clone = self.steps.iter().position(|step| matches!(step.op, Op::CloneInto { .. }));
+        clone.is_some_and(|clone| step as usize > clone)
+    }
+}
+
 fn number(number: u32) -> Fd {
     Fd(i32::try_from(number).unwrap_or(i32::MAX))
 }
@@ -166,9 +174,6 @@ fn enter<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
         steps.push(Step::new("", Op::JoinNamespace { fd, kind: Namespace::Time.flag() }));
     }
     steps.push(Step::new("", Op::JoinProcess { pidfd: places.init(), flags }));
-    if saved.has_user_namespace() {
-        steps.push(Step::new("", Op::BecomeRoot));
-    }
     let (device, inode) = saved.root;
     steps.push(Step::new("", Op::EnterRoot { device, inode, root: child::Text(inputs.root_of_init) }));
     // A process inside that may trace the last one would find these in /proc/PID/fd.
@@ -178,7 +183,11 @@ fn enter<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
 
 /// The last process gets out of reach of the host: its descriptors and its cgroups.
 fn settle<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
-    let Inputs { process, places, .. } = inputs;
+    let Inputs { saved, process, places, .. } = inputs;
+    if saved.has_user_namespace() {
+        // Only now: the v2 group belongs to the caller, and whoever is born in it must have the right to write there.
+        steps.push(Step::new("", Op::BecomeRoot));
+    }
     if let Some(first) = places.group() {
         steps.push(Step::new("", Op::Close { first, count: 1 }));
     }

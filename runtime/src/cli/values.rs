@@ -58,6 +58,11 @@ pub(super) fn user(text: &str) -> Result<UserId, String> {
         Some((uid, gid)) => (uid, Some(gid)),
         None => (text, None),
     };
+    // The standard library takes a sign, which no other runtime does.
+    let number = |text: &str| match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => number(text),
+        false => Err(format!("{text:?} is no whole number in range")),
+    };
     let uid = number(uid).map_err(|reason| format!("bad uid: {reason}"))?;
     let gid = gid.map(number).transpose().map_err(|reason| format!("bad gid: {reason}"))?;
     Ok(UserId { uid, gid })
@@ -159,7 +164,9 @@ mod tests {
         assert_eq!(user("1000:4294967295"), Ok(UserId { uid: 1000, gid: Some(u32::MAX) }));
         assert!(user("root").unwrap_err().starts_with("bad uid"));
         assert!(user("1:wheel").unwrap_err().starts_with("bad gid"));
-        assert!(user("-1").unwrap_err().starts_with("bad uid"));
+        for bad in ["-1", "+1", "", " 1", "1 ", "0x0", "1.0", ":", ":2", "1:", "1:2:3", "4294967296", "\u{ff11}"] {
+            assert!(user(bad).unwrap_err().starts_with("bad "), "{bad:?}");
+        }
     }
 
     #[test]

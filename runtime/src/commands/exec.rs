@@ -5,14 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::CWD;
+use rustix::termios::tcgetwinsize;
 
 use super::container;
 use super::create::{PATIENCE, descriptors};
 use crate::bundle;
 use crate::cli::args::{self, ExecArguments, ExecProcess, Globals, SubCgroups};
-use crate::launch::exec::{self, Attention, Changes, Executed, Options, Paused, Program, Whole};
-use crate::launch::spawned::reap;
-use crate::{Error, Kind, Result};
+use crate::foreground::relay::Relay;
+use crate::foreground::{Foreground, Orphans};
+use crate::launch::exec::{self, Attention, Changes, Options, Paused, Program, Whole};
+use crate::{Error, Result};
 
 /// A paused container may stay so for ever, and who says --ignore-paused wants to wait.
 const PATIENCE_WHEN_PAUSED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -30,26 +32,24 @@ pub(super) fn exec(globals: &Globals, options: &args::Exec) -> Result<u8> {
         cgroups: targets(&options.cgroups)?,
         paused: if options.ignore_paused { Paused::Joined } else { Paused::Refused },
         attention: if options.detach { Attention::Detached } else { Attention::Foreground },
+        terminal_size: caller_size(),
         timeout: options.timeout.unwrap_or(patience),
+    };
+    let foreground = match launch.attention {
+        Attention::Detached => None,
+        Attention::Foreground => Some(Foreground::begin(Orphans::Leave)?),
     };
     let executed = exec::exec(&directory, program(&options.process)?, &launch)?;
     executed.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    match launch.attention {
-        Attention::Detached => Ok(0),
-        Attention::Foreground => wait(&executed),
-    }
+    let Some(foreground) = foreground else { return Ok(0) };
+    let relay = executed.console.map(Relay::new).transpose()?;
+    foreground.attend(&executed.spawned, relay, None)
 }
 
-/// The exit status of the process, or 128 and the signal that killed it.
-fn wait(executed: &Executed) -> Result<u8> {
-    let status = reap(&executed.spawned.pidfd)?;
-    let status = status.ok_or_else(|| Error::new(Kind::Internal, "somebody else reaped the process"))?;
-    let code = match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => code,
-        (None, Some(signal)) => 128 + signal,
-        (None, None) => 255,
-    };
-    Ok(u8::try_from(code).unwrap_or(255))
+/// The size of the caller's terminal, so that the program's has it from the start.
+fn caller_size() -> Option<(u16, u16)> {
+    let size = [0, 1, 2].map(sys::fd::borrow).iter().find_map(|stream| tcgetwinsize(stream).ok())?;
+    Some((size.ws_row, size.ws_col))
 }
 
 fn program(process: &ExecProcess) -> Result<Program> {

@@ -2,13 +2,19 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
+mod features;
 mod kill;
 mod list;
+mod pause;
 mod plan;
+mod ps;
+mod seccomp;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use crate::cli::args::{Command, Globals, Invocation, RootOrigin};
 use crate::id::ContainerId;
@@ -32,6 +38,14 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Command::List(options) => list::list(&globals, &options),
         Command::Spec(options) => spec::spec(&options),
         Command::Exec(options) => exec::exec(&globals, &options),
+        Command::Ps(options) => ps::ps(&globals, &options),
+        Command::Pause(id) => pause::pause(&globals, &id),
+        Command::Resume(id) => pause::resume(&globals, &id),
+        Command::Update(options) => update::update(&globals, &options),
+        Command::Events(options) => events::events(&globals, &options),
+        Command::Features => features::features(),
+        Command::SeccompExplain(options) => seccomp::explain(&options),
+        Command::SeccompDump(options) => seccomp::dump(&options),
         Command::Plan(options) => plan::plan(&globals, &options),
         Command::Validate(options) => plan::validate(&globals, &options),
         other => {

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use child::message::Kind as Said;
+use child::message::{Kind as Said, Message};
 use child::op::Op;
 use child::page::{self, Page, Phase};
 use rustix::fs::{MemfdFlags, Mode, OFlags, ftruncate, memfd_create, openat};
@@ -27,7 +27,7 @@ use super::saved::{self, Saved};
 use super::spawned::{Deadline, Spawned};
 use super::{console, encode, image, talk};
 use crate::config::process::{self, Process, Shape};
-use crate::config::{Problems, capabilities};
+use crate::config::{Problems, capabilities, terminal};
 use crate::facts::Facts;
 use crate::json::Integer;
 use crate::plan_exec::{self, Group, Inputs, Places, Plan, Time};
@@ -51,6 +51,8 @@ pub struct Options {
     pub paused: Paused,
     /// Whether the caller leaves the process alone once it runs.
     pub attention: Attention,
+    /// Rows and columns of a terminal whose configuration says none.
+    pub terminal_size: Option<(u16, u16)>,
     /// How long the set-up may take.
     pub timeout: Duration,
 }
@@ -201,7 +203,7 @@ pub fn exec(directory: &Directory, program: Program, options: &Options) -> Resul
     let bytes = saved::read(directory.fd())?;
     let saved = Saved::decode(&bytes)?;
     let mut problems = Problems::default();
-    let process = check(program, &saved, &mut problems)?;
+    let process = check(program, &saved, options, &mut problems)?;
     check_terminal(&process, options, &mut problems);
     let warnings = problems.finish()?;
     let joining = Joining { state: &state, status, init, saved: &saved, process: &process, options };
@@ -217,12 +219,13 @@ fn stopped(status: Status) -> Error {
     Error::new(Kind::WrongState, text)
 }
 
-fn check(program: Program, saved: &Saved<'_>, problems: &mut Problems) -> Result<Process> {
+fn check(program: Program, saved: &Saved<'_>, options: &Options, problems: &mut Problems) -> Result<Process> {
     let container = saved.process()?;
-    let shape = match program {
+    let mut shape = match program {
         Program::Whole(whole) => whole.complete(container),
         Program::Changed(changes) => changes.apply(container),
     };
+    shape.console_size = shape.console_size.or_else(|| options.terminal_size.map(size));
     let context = process::Context {
         namespaces: &saved.namespaces(),
         id_mappings: &saved.id_mappings()?,
@@ -230,6 +233,11 @@ fn check(program: Program, saved: &Saved<'_>, problems: &mut Problems) -> Result
         groups: saved.groups(),
     };
     Ok(process::check(&shape, &context, problems))
+}
+
+fn size((rows, columns): (u16, u16)) -> terminal::Size {
+    let number = |count: u16| Some(Integer(count.into()));
+    terminal::Size { height: number(rows), width: number(columns) }
 }
 
 fn check_terminal(process: &Process, options: &Options, problems: &mut Problems) {
@@ -354,22 +362,28 @@ impl Joining<'_> {
         let mut console = None;
         let mut cloned = false;
         while let Some((message, fd)) = spawned.receive(&plan.steps)? {
-            // The last process is inside the container: what it may still say is little, and each but once.
+            // The last process may speak before the first one has told of it.
+            if !cloned && (message.kind == Said::Cloned || plan.is_last(spawned.page.step())) {
+                let cloned_message = match message.kind {
+                    Said::Cloned => Some(message),
+                    _ => spawned.receive(&plan.steps)?.map(|(message, _)| message),
+                };
+                become_last(spawned, cloned_message)?;
+                cloned = true;
+            }
+            // It is inside the container: what it may say is little, and each but once.
             match (message.kind, fd) {
-                (Said::Cloned, None) if !cloned => {
-                    spawned.become_last(message.value)?;
-                    cloned = true;
-                }
+                (Said::Cloned, None) => {}
                 (Said::NeedMaps, None) if cloned => {
                     self.by_parent(spawned, plan)?;
                     spawned.send(Said::Go)?;
                 }
                 (Said::Console, Some(master)) if cloned && console.is_none() => {
+                    self.hand_over(&master, spawned)?;
                     console = Some(master);
-                    self.hand_over(console.as_ref())?;
                 }
                 (Said::Failed, _) => return Err(spawned.failure(&plan.steps)),
-                _ => return Err(Error::new(Kind::Internal, "the new process broke the protocol")),
+                _ => return Err(broken()),
             }
         }
         match (spawned.page.phase(), cloned) {
@@ -378,12 +392,10 @@ impl Joining<'_> {
         }
     }
 
-    fn hand_over(&self, master: Option<&OwnedFd>) -> Result<()> {
-        match (&self.options.console_socket, master) {
-            (Some(path), Some(master)) => {
-                console::send(path, master.as_fd(), b"/dev/pts/ptmx", "--console-socket")
-            }
-            _ => Ok(()),
+    fn hand_over(&self, master: &OwnedFd, _spawned: &Spawned) -> Result<()> {
+        match &self.options.console_socket {
+            Some(path) => console::send(path, master.as_fd(), b"/dev/pts/ptmx", "--console-socket"),
+            None => Ok(()),
         }
     }
 
@@ -392,7 +404,9 @@ impl Joining<'_> {
             let done = talk::on_process(spawned.pid, step);
             match done {
                 // An ordinary user may not lower it; engines ask for it all the same.
-                Err(error) if matches!(step.op, Op::OomScoreAdj { .. }) => tracing::warn!("{error}"),
+                Err(error) if matches!(step.op, Op::OomScoreAdj { .. }) => {
+                    tracing::warn!("{error}")
+                }
                 other => other?,
             }
         }
@@ -409,6 +423,17 @@ impl Joining<'_> {
             None => Ok(()),
         }
     }
+}
+
+fn become_last(spawned: &mut Spawned, told: Option<Message>) -> Result<()> {
+    match told {
+        Some(Message { kind: Said::Cloned, value }) => spawned.become_last(value),
+        _ => Err(broken()),
+    }
+}
+
+fn broken() -> Error {
+    Error::new(Kind::Internal, "the new process broke the protocol")
 }
 
 /// Memory that the new processes share with this one: the record's page is that of the container's first process.

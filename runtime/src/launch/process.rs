@@ -3,7 +3,7 @@
 //! They get an environment of their own, three descriptors, a process group and a deadline, and nothing else of the
 //! caller.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
@@ -61,6 +61,28 @@ pub fn run_helper(program: &str, args: &[String], timeout: Duration) -> Result<(
     run(command, b"", timeout)
 }
 
+/// Runs a program of the host with an empty standard input and PATH as the caller has it, and returns what it printed.
+///
+/// # Errors
+/// `Kernel` where it cannot be run or fails, with what it printed.
+pub fn output_of(program: &str, args: &[OsString], timeout: Duration) -> Result<String> {
+    let mut command = command(OsStr::new(program));
+    command.args(args).envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    let mut output = collector(program)?;
+    run_into(command, b"", timeout, &output)?;
+    let what = || format!("read what {program} printed");
+    output.rewind().context("lseek", what)?;
+    let mut bytes = Vec::new();
+    output.read_to_end(&mut bytes).context("read", what)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A file that takes what a program prints.
+fn collector(program: &str) -> Result<File> {
+    let what = || format!("run {program}");
+    Ok(memfd_create("orlop-output", MemfdFlags::CLOEXEC).context("memfd_create", what)?.into())
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 fn command(program: &OsStr) -> Command {
     let mut command = Command::new(program);
@@ -69,11 +91,14 @@ fn command(program: &OsStr) -> Command {
     command
 }
 
-fn run(mut command: Command, input: &[u8], timeout: Duration) -> Result<()> {
+fn run(command: Command, input: &[u8], timeout: Duration) -> Result<()> {
+    let output = collector(&command.get_program().to_string_lossy())?;
+    run_into(command, input, timeout, &output)
+}
+
+fn run_into(mut command: Command, input: &[u8], timeout: Duration, output: &File) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let what = || format!("run {name}");
-    let output: File =
-        memfd_create("orlop-output", MemfdFlags::CLOEXEC).context("memfd_create", what)?.into();
     let copies = (output.try_clone().context("dup", what)?, output.try_clone().context("dup", what)?);
     let mut child = command.stdout(copies.0).stderr(copies.1).spawn().context("execve", what)?;
     drop(command);
@@ -82,6 +107,7 @@ fn run(mut command: Command, input: &[u8], timeout: Duration) -> Result<()> {
         // reads nor ends, so the write is made in a loop that watches the deadline.
         write_until(&mut stdin, input, Instant::now() + timeout);
     }
+    let output = output.try_clone().context("dup", what)?;
     finish(child, &name, output, timeout)
 }
 

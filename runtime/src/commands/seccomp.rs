@@ -1,0 +1,47 @@
+//! `seccomp explain` and `seccomp dump`: what the filter of a bundle answers, and the program itself.
+
+use seccomp::{Arch, Profile, Support, Violation, dump, explain};
+
+use super::print;
+use crate::bundle::Bundle;
+use crate::cli::args::{SeccompDump, SeccompExplain};
+use crate::config::Spec;
+use crate::{Error, Kind, Result};
+
+pub(super) fn explain(options: &SeccompExplain) -> Result<u8> {
+    let spec = Bundle::open(&options.bundle)?.config()?;
+    let SeccompExplain { syscall, arguments, .. } = options;
+    let support = Support::default();
+    let explanations = explain::explain(profile(&spec)?, native()?, &support, syscall, arguments);
+    let explanations = explanations.map_err(refused)?;
+    for explanation in &explanations {
+        print(&format!("{explanation}\n"))?;
+    }
+    Ok(0)
+}
+
+pub(super) fn dump(options: &SeccompDump) -> Result<u8> {
+    let spec = Bundle::open(&options.bundle)?.config()?;
+    let filter = seccomp::compile(profile(&spec)?, native()?, &Support::default()).map_err(refused)?;
+    print(&dump::text(&filter))?;
+    Ok(0)
+}
+
+fn profile(spec: &Spec) -> Result<&Profile> {
+    let profile = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
+    profile.filter(|profile| !profile.is_unset()).ok_or_else(|| {
+        Error::new(Kind::NotFound, "the configuration has no filter").with_key("linux.seccomp")
+    })
+}
+
+fn native() -> Result<Arch> {
+    Arch::native()
+        .ok_or_else(|| Error::new(Kind::Unsupported, "no filters are compiled for this architecture"))
+}
+
+/// All violations as one error, the first in front.
+fn refused(violations: Vec<Violation>) -> Error {
+    let errors = violations.into_iter().map(|violation| Error::invalid(violation.key, violation.what));
+    let all = errors.reduce(Error::and_also);
+    all.unwrap_or_else(|| Error::new(Kind::Internal, "a filter was refused without a reason"))
+}
