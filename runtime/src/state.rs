@@ -5,6 +5,7 @@
 //!   ID/            0700, made by mkdirat as the claim; flock on it is the lock of the container
 //!     record       see `record.rs`
 //!     start        the socket on which init waits for start
+//!     cgroups      names the cgroups, in case the record is damaged
 //!     notify/      the notification socket, if there is one; the container sees this directory
 //! ```
 //!
@@ -19,7 +20,8 @@ use std::time::{Duration, Instant};
 use child::page::{Page, Phase};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, fchmod, flock, fstat, mkdirat, openat, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, mkdirat, openat, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -30,6 +32,9 @@ use sys::error::Context;
 use crate::config::hooks::Hook;
 use crate::id::ContainerId;
 use crate::{Error, Kind, Result, record};
+
+/// The file that names the container's cgroups.
+const CGROUPS: &str = "cgroups";
 
 /// How long a command waits for another one that holds the lock of the same container.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
@@ -203,6 +208,7 @@ impl Root {
         let entries = Dir::read_from(&self.fd).context("getdents64", || what("list", &self.path))?;
         let mut ids: Vec<ContainerId> = entries
             .filter_map(std::result::Result::ok)
+            .filter(|entry| matches!(entry.file_type(), FileType::Directory | FileType::Unknown))
             .filter_map(|entry| ContainerId::try_from(OsStr::from_bytes(entry.file_name().to_bytes())).ok())
             .collect();
         ids.sort();
@@ -345,6 +351,25 @@ impl Directory {
         statat(&self.fd, "record", AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
+    /// Notes the container's cgroups once more, beside the record, for the day when no slot of that can be read.
+    ///
+    /// # Errors
+    /// `Kernel`.
+    pub fn note_cgroups(&self, cgroups: &cgroups::Record) -> Result<()> {
+        let what = || what("note the cgroups in", &self.path);
+        let text = serde_json::to_string(cgroups).unwrap_or_default();
+        // An abandoned claim may have left one.
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.fd, CGROUPS, flags, Mode::RUSR | Mode::WUSR).context("openat", what)?;
+        rustix::io::write(file, text.as_bytes()).context("write", what).map(drop)
+    }
+
+    /// The cgroups that [`Directory::note_cgroups`] noted.
+    pub fn noted_cgroups(&self) -> Option<cgroups::Record> {
+        let text = crate::procfs::read_file(&self.fd, CGROUPS).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
     /// Reads the record.
     ///
     /// # Errors
@@ -363,7 +388,8 @@ impl Directory {
     pub fn remove(&self) -> Result<()> {
         if let Ok(notify) = self.open_notify() {
             self.empty(&notify)?;
-            unlinkat(&self.fd, NOTIFY, AtFlags::REMOVEDIR).context("unlinkat", || what("empty", &self.path))?;
+            unlinkat(&self.fd, NOTIFY, AtFlags::REMOVEDIR)
+                .context("unlinkat", || what("empty", &self.path))?;
         }
         self.empty(&self.fd)?;
         match unlinkat(&self.parent, self.id.as_str(), AtFlags::REMOVEDIR) {
@@ -379,8 +405,12 @@ impl Directory {
         for entry in entries.filter_map(std::result::Result::ok) {
             let name = entry.file_name();
             if !matches!(name.to_bytes(), b"." | b"..") {
-                unlinkat(directory, name, AtFlags::empty())
-                    .context("unlinkat", || what("empty", &self.path))?;
+                // A damaged state may hold a directory where a file belongs.
+                match unlinkat(directory, name, AtFlags::empty()) {
+                    Err(Errno::ISDIR) => unlinkat(directory, name, AtFlags::REMOVEDIR),
+                    other => other,
+                }
+                .context("unlinkat", || what("empty", &self.path))?;
             }
         }
         Ok(())

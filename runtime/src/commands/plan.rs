@@ -1,12 +1,13 @@
 //! `plan` and `validate`.
 
 use super::print;
-use crate::Result;
-use crate::bundle::Bundle;
+use crate::bundle::{self, Bundle};
 use crate::cli::args::{self, Globals};
+use crate::config::keys::{self, Why};
 use crate::config::{Config, Problems};
 use crate::facts::Facts;
 use crate::launch;
+use crate::{Error, Result};
 
 pub(super) fn plan(globals: &Globals, options: &args::Plan) -> Result<u8> {
     let bundle = Bundle::open(&options.bundle)?;
@@ -23,10 +24,36 @@ pub(super) fn validate(_: &Globals, options: &args::Validate) -> Result<u8> {
     let config = Config::check(&spec, bundle.path(), &Facts::default(), &mut problems);
     launch::filter(&spec, &config, &mut problems);
     for error in &problems.errors {
-        print(&format!("error: {error}\n"))?;
+        print(&format!("error: {}\n", line(error)))?;
     }
     for warning in &problems.warnings {
-        print(&format!("warning: {warning}\n"))?;
+        print(&format!("warning: {}\n", line(warning)))?;
+    }
+    for ignored in ignored(&bundle)? {
+        print(&format!("warning: {ignored}\n"))?;
     }
     Ok(u8::from(!problems.errors.is_empty()))
+}
+
+/// The JSON pointer of the key (RFC 6901), then what is wrong there.
+fn line(error: &Error) -> String {
+    match error.key() {
+        Some(key) => {
+            let text = error.to_string();
+            let rest = text.strip_prefix(key).unwrap_or(&text);
+            format!("{}{rest}", keys::pointer(key))
+        }
+        None => error.to_string(),
+    }
+}
+
+/// Every key that has no effect, which is allowed, but its author may not know.
+fn ignored(bundle: &Bundle) -> Result<Vec<String>> {
+    let config: serde_json::Value = bundle::parse(&bundle.config_text()?, "config.json")?;
+    let why = |why| match why {
+        Why::Unknown => "unknown; ignored",
+        Why::OtherPlatform => "for another platform; ignored",
+    };
+    let line = |ignored: keys::Ignored| format!("{}: {}", keys::pointer(&ignored.key), why(ignored.why));
+    Ok(keys::ignored(&config).into_iter().map(line).collect())
 }

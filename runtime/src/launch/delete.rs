@@ -31,11 +31,12 @@ pub enum Force {
 pub fn delete(directory: &Directory, force: Force) -> Result<Option<Error>> {
     let (mut record, mut state) = match directory.open_record() {
         Ok(opened) => opened,
-        // An abandoned claim, or a record that no slot survived: nothing is known but the directory.
-        Err(error) if force == Force::Yes || error.kind() == Kind::NotFound => {
+        // An abandoned claim: nothing was made before the record.
+        Err(error) if error.kind() == Kind::NotFound => {
             directory.remove()?;
-            return if error.kind() == Kind::NotFound && force == Force::No { Err(error) } else { Ok(None) };
+            return if force == Force::No { Err(error) } else { Ok(None) };
         }
+        Err(error) if force == Force::Yes => return delete_damaged(directory, error),
         Err(error) => return Err(error),
     };
     let page = record.page()?;
@@ -59,6 +60,24 @@ pub fn clean_up(
     let warning = run_poststop(state, record)?;
     directory.remove()?;
     Ok(warning)
+}
+
+/// Ends and removes a container whose record cannot be read, by the cgroups that were noted beside it. Without them
+/// nobody knows where its processes are, and the truth is an error.
+fn delete_damaged(directory: &Directory, error: Error) -> Result<Option<Error>> {
+    let Some(cgroups) = directory.noted_cgroups().filter(|cgroups| !cgroups.is_empty()) else {
+        return Err(
+            error.with_hint("nothing says where its processes are; end them, then remove the directory")
+        );
+    };
+    let cgroup = cgroups.open()?;
+    let deadline = Instant::now() + PATIENCE;
+    cgroup.kill(deadline)?;
+    cgroup.remove(deadline)?;
+    directory.remove()?;
+    Ok(Some(
+        error.with_hint("its cgroups were known and are empty and removed; its poststop hooks were not run"),
+    ))
 }
 
 fn check(state: &State, page: Page, force: Force) -> Result<()> {

@@ -222,6 +222,7 @@ impl Prepared<'_> {
         let request = self.request();
         let mut state = self.first_state(spec, cgroups::plan(&request, &self.layout)?)?;
         let mut record = record::File::create(directory.fd(), &state)?;
+        directory.note_cgroups(&state.cgroup)?;
         undo.poststop = state.poststop.clone();
         let cgroup = cgroups::prepare(&request, &self.layout)?;
         state.cgroup = cgroup.record();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use child::message::{Kind as Said, Message};
 use child::page::{Page, Phase};
-use rustix::fs::{AtFlags, unlinkat};
+use rustix::fs::{AtFlags, Mode, chmodat, unlinkat};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen as listen_on, socket_with,
@@ -31,6 +31,8 @@ pub fn listen(directory: &Directory) -> Result<OwnedFd> {
     // An abandoned claim may have left one.
     let _ = unlinkat(directory.fd(), "start", AtFlags::empty());
     bind(&socket, &address(directory)?).context("bind", what)?;
+    // bind(2) follows the umask of the calling process, which may be anything.
+    chmodat(directory.fd(), "start", Mode::RUSR | Mode::WUSR, AtFlags::empty()).context("fchmodat", what)?;
     listen_on(&socket, 4).context("listen", what)?;
     Ok(socket)
 }
