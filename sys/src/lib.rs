@@ -13,6 +13,8 @@ pub mod bpf;
 #[cfg(feature = "std")]
 pub mod bump;
 pub mod clone;
+#[cfg(feature = "std")]
+pub mod daemon;
 pub mod errno;
 #[cfg(feature = "std")]
 pub mod error;
