@@ -5,9 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 use sys::Result;
+use sys::error::Context;
 
 use crate::cgroup::Cgroup;
 use crate::controller::Version;
+use crate::layout::{Hierarchy, Layout};
 use crate::request::Driver;
 
 /// The groups of one container.
@@ -71,6 +73,24 @@ pub(crate) fn join(first: &str, second: &str) -> String {
 }
 
 impl Record {
+    /// The groups that the process `pid` is in, for a container that another runtime made. A hierarchy in whose root the
+    /// process is has no group of the container, so it is left out. Nothing says who made the groups: use the record to
+    /// read and to watch, not to remove.
+    ///
+    /// # Errors
+    /// `Kernel` where the process is gone.
+    pub fn of_process(pid: i32) -> Result<Self> {
+        let path = format!("/proc/{pid}/cgroup");
+        let text = std::fs::read_to_string(&path).context("read", || path)?;
+        let layout = Layout::detect()?;
+        let found = |hierarchy: &Hierarchy| {
+            let base = hierarchy.own_group(&text).filter(|base| !base.is_empty())?;
+            let (mount, names) = (hierarchy.mount.clone(), hierarchy.names.clone());
+            Some(Place { version: hierarchy.version, mount, names, base })
+        };
+        Ok(Self { places: layout.hierarchies.iter().filter_map(found).collect(), ..Self::default() })
+    }
+
     /// Whether the container has no group of its own: the driver is `disabled`, or nothing was permitted and nothing
     /// asked for.
     pub fn is_empty(&self) -> bool {
