@@ -5,6 +5,8 @@ mod delete;
 mod events;
 mod exec;
 mod features;
+mod info;
+mod inspect;
 mod kill;
 mod list;
 mod pause;
@@ -46,6 +48,8 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Command::Features => features::features(),
         Command::SeccompExplain(options) => seccomp::explain(&options),
         Command::SeccompDump(options) => seccomp::dump(&options),
+        Command::Info(options) => info::info(&options),
+        Command::Inspect(options) => inspect::inspect(&globals, &options),
         Command::Plan(options) => plan::plan(&globals, &options),
         Command::Validate(options) => plan::validate(&globals, &options),
         other => {
