@@ -126,9 +126,7 @@ impl Copier {
                 match splice(&self.source, None, sink, None, BUFFER, flags) {
                     Ok(0) => Step::Need(Need::Nothing),
                     Ok(_) | Err(Errno::INTR) => Step::Copied,
-                    Err(Errno::AGAIN) => {
-                        Step::Need(if is_readable(&self.source) { Need::Sink } else { Need::Source })
-                    }
+                    Err(Errno::AGAIN) => Step::Need(unready(&self.source)),
                     Err(Errno::PIPE) => self.lose_sink(),
                     Err(_) => {
                         self.splices = false;
@@ -192,10 +190,18 @@ impl Copier {
     }
 }
 
-/// splice(2) does not say which of the two was not ready.
-fn is_readable(source: &OwnedFd) -> bool {
+/// What splice(2) waits for: it says neither which of the two was not ready, nor, with a full sink, that the source is at
+/// its end.
+fn unready(source: &OwnedFd) -> Need {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut [PollFd::new(source, PollFlags::IN)], Some(&now)) != Ok(0)
+    let mut polled = [PollFd::new(source, PollFlags::IN)];
+    let _ = poll(&mut polled, Some(&now));
+    let seen = polled.first().map_or(PollFlags::empty(), PollFd::revents);
+    match (seen.contains(PollFlags::IN), seen.contains(PollFlags::HUP)) {
+        (true, _) => Need::Sink,
+        (false, true) => Need::Nothing,
+        (false, false) => Need::Source,
+    }
 }
 
 #[cfg(test)]
