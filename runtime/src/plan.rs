@@ -347,13 +347,11 @@ fn after_start<'a>(
         };
         Step::new("linux.seccomp", op)
     });
+    // The fewest calls follow the filter, and none that a profile older than close_range(2) or openat2(2) would refuse.
+    steps.push(close);
+    steps.extend(load);
     if inputs.filter.is_some_and(|filter| filter.order == Order::Early) {
-        steps.extend(load);
         become_user(process, steps);
-        steps.push(close);
-    } else {
-        steps.push(close);
-        steps.extend(load);
     }
     steps.push(process.program.execute_step());
 }

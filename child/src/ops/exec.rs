@@ -20,6 +20,10 @@ use crate::run::{Executor, Home};
 
 impl<'a> Executor<'a> {
     pub(crate) fn working_directory(&mut self, path: Text<'a>, create: Create) -> Result<(), Failure> {
+        // Entered as root already: that is enough, and a filter may forbid the calls by now.
+        if self.entered {
+            return Ok(());
+        }
         match self.enter(path.0, create) {
             Ok(()) => {
                 self.entered = true;
@@ -27,9 +31,7 @@ impl<'a> Executor<'a> {
             }
             // Root may lack the right on a network file system while the user has it, and the other way round: either
             // of the two attempts is enough.
-            Err(failure) if failure.errno == Errno::ACCESS && (self.entered || create == Create::Missing) => {
-                Ok(())
-            }
+            Err(failure) if failure.errno == Errno::ACCESS && create == Create::Missing => Ok(()),
             Err(failure) => Err(failure),
         }
     }
