@@ -34,16 +34,18 @@ pub struct World {
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 
 impl World {
-    /// Makes the directory of a test; the id of its containers begins with `it-NAME-PID`.
+    /// Makes the directory of a test; the id of its containers begins with `it-NAME-PID-SERIAL`.
     pub fn new(name: &str) -> World {
-        let dir = run_dir().join(SERIAL.fetch_add(1, Ordering::Relaxed).to_string());
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let dir = run_dir().join(serial.to_string());
         fs::create_dir_all(&dir).expect("test directory");
         let name = name.get(..40).unwrap_or(name).trim_end_matches('_');
         World {
             root: dir.join("state"),
             dir,
             runtime: runtime(),
-            tag: format!("it-{name}-{}", std::process::id()),
+            // Long names are cut, so the number is what makes it unique; with leading zeros none begins another.
+            tag: format!("it-{name}-{}-{serial:03}", std::process::id()),
             ids: RefCell::default(),
             bundles: Cell::new(0),
             transcript: RefCell::default(),
