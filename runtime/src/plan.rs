@@ -72,6 +72,8 @@ pub struct Filter {
     pub flags: u32,
     /// Whether somebody gets its listener.
     pub listener: child::op::Listener,
+    /// Who gets it.
+    pub agent: Option<seccomp::Listener>,
     /// Where in the order it loads.
     pub order: Order,
 }

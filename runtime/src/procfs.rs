@@ -1,6 +1,6 @@
 //! The few facts that the parent reads from procfs: its own, opened and verified once a use.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -28,6 +28,15 @@ pub fn open() -> Result<OwnedFd> {
         return Err(Error::new(Kind::Unsupported, "/proc is not a procfs"));
     }
     Ok(proc)
+}
+
+/// Opens again what an O_PATH descriptor names: the very same file, whatever its path leads to by now.
+///
+/// # Errors
+/// Those of openat(2); ENOTSUP without a procfs.
+pub fn reopen(fd: &OwnedFd, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+    let proc = open().map_err(|error| error.errno().unwrap_or(Errno::NOTSUP))?;
+    openat(proc, format!("self/fd/{}", fd.as_raw_fd()), flags | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// The content of a small file below an open directory.

@@ -12,7 +12,7 @@
 //! A directory without a record whose lock is free is an abandoned claim: create may take it, delete removes it.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -88,6 +88,9 @@ pub struct State {
     /// The steps that follow start, for errors.
     #[serde(default)]
     pub late: crate::launch::explain::LateSteps,
+    /// Who gets the listener of the filter, if it has one.
+    #[serde(default)]
+    pub agent: Option<crate::launch::listener::Agent>,
     /// The hooks that later commands run.
     pub poststart: Vec<Hook>,
     /// The hooks that follow deletion.
@@ -459,9 +462,9 @@ fn pidfs_inode(pidfd: &OwnedFd) -> Option<u64> {
 }
 
 /// Whether the process behind a descriptor has not exited; a zombie has.
-pub fn is_alive(pidfd: &OwnedFd) -> bool {
+pub fn is_alive(pidfd: impl AsFd) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)) == Ok(0)
+    poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&now)) == Ok(0)
 }
 
 impl State {
@@ -474,7 +477,7 @@ impl State {
         if self.boot_id != crate::procfs::boot_id()? {
             return Ok(None);
         }
-        Ok(init.open()?.filter(is_alive))
+        Ok(init.open()?.filter(|init| is_alive(init)))
     }
 
     /// What the container is doing, seen from its first process and the shared page.

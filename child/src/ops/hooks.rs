@@ -2,6 +2,7 @@
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::ftruncate;
 use rustix::io::{Errno, retry_on_intr, write};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
@@ -18,6 +19,8 @@ use crate::run::Executor;
 
 impl Executor<'_> {
     pub(crate) fn hook(&mut self, hook: &Hook<'_>) -> Result<(), Failure> {
+        // What an earlier hook printed is not part of this one's error.
+        let _ = ftruncate(sys::fd::borrow(hook.output.0), 0);
         let (input, state) = pipe_with(PipeFlags::CLOEXEC).called("pipe2")?;
         let args = Pointers::new(hook.args, None).called("mmap")?;
         let env = Pointers::new(hook.env, None).called("mmap")?;

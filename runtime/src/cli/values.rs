@@ -164,7 +164,9 @@ mod tests {
         assert_eq!(user("1000:4294967295"), Ok(UserId { uid: 1000, gid: Some(u32::MAX) }));
         assert!(user("root").unwrap_err().starts_with("bad uid"));
         assert!(user("1:wheel").unwrap_err().starts_with("bad gid"));
-        for bad in ["-1", "+1", "", " 1", "1 ", "0x0", "1.0", ":", ":2", "1:", "1:2:3", "4294967296", "\u{ff11}"] {
+        for bad in
+            ["-1", "+1", "", " 1", "1 ", "0x0", "1.0", ":", ":2", "1:", "1:2:3", "4294967296", "\u{ff11}"]
+        {
             assert!(user(bad).unwrap_err().starts_with("bad "), "{bad:?}");
         }
     }

@@ -7,6 +7,7 @@
 //! <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md#posix-platform-hooks>
 
 use std::ffi::CString;
+use std::time::Duration;
 
 use child::{Bytes, Fd, Op, op};
 use serde::{Deserialize, Serialize};
@@ -196,10 +197,25 @@ impl Hooks {
         !self.prestart.is_empty() || !self.create_runtime.is_empty()
     }
 
+    /// What the timeouts of the createContainer hooks sum up to: the phase may take so much longer.
+    pub fn create_container_patience(&self) -> Duration {
+        patience(&self.create_container)
+    }
+
+    /// What the timeouts of the startContainer hooks sum up to.
+    pub fn start_container_patience(&self) -> Duration {
+        patience(&self.start_container)
+    }
+
     /// Whether the new process runs any hook.
     pub fn run_inside(&self) -> bool {
         !self.create_container.is_empty() || !self.start_container.is_empty()
     }
+}
+
+fn patience(hooks: &[InnerHook]) -> Duration {
+    let timeouts = hooks.iter().filter_map(|hook| hook.timeout_ms);
+    timeouts.map(|ms| Duration::from_millis(ms.into())).sum()
 }
 
 impl InnerHook {

@@ -91,6 +91,15 @@ fn check(state: &State, page: Page, force: Force) -> Result<()> {
     }
 }
 
+/// Ends every process of a container that stays on record, as after a failed poststart hook.
+///
+/// # Errors
+/// `Timeout` and `Kernel`.
+pub fn stop(state: &State) -> Result<()> {
+    end(state)?;
+    if state.cgroup.is_empty() { Ok(()) } else { state.cgroup.open()?.kill(Instant::now() + PATIENCE) }
+}
+
 /// Kills the first process and waits for its end; with a pid namespace everything else dies with it.
 fn end(state: &State) -> Result<()> {
     let Some(init) = state.open_init()? else { return Ok(()) };

@@ -22,10 +22,11 @@ use serde::de::IgnoredAny;
 use sys::clone::Spawn;
 use sys::error::Context;
 
+use super::listener::Announced;
 use super::open::Inherited;
 use super::saved::{self, Saved};
 use super::spawned::{Deadline, Spawned};
-use super::{console, encode, image, talk};
+use super::{console, encode, image, state_json, talk};
 use crate::config::process::{self, Process, Shape};
 use crate::config::{Problems, capabilities, terminal};
 use crate::facts::Facts;
@@ -354,7 +355,14 @@ impl Joining<'_> {
         let page = Page::map(&page).context("mmap", || "share a page with the new process".to_owned())?;
         let process = start(&image, &inherited, group.filter(|_| places.group == Group::NotLast))?;
         let deadline = Deadline::new("exec", self.options.timeout);
-        Ok(Spawned { pid: process.pid, pidfd: process.pidfd, socket: ours, page, deadline })
+        Ok(Spawned {
+            pid: process.pid,
+            pidfd: process.pidfd,
+            socket: ours,
+            page,
+            deadline,
+            hook_output: None,
+        })
     }
 
     /// Listens to the new processes until the program runs; returns the terminal's master unless a socket got it.
@@ -382,14 +390,28 @@ impl Joining<'_> {
                     self.hand_over(&master, spawned)?;
                     console = Some(master);
                 }
-                (Said::Failed, _) => return Err(spawned.failure(&plan.steps)),
+                (Said::Listener, None) if cloned => {
+                    self.hand_over_listener(spawned, message.value)?;
+                    spawned.send(Said::Go)?;
+                }
+                (Said::Failed, _) => return Err(spawned.failure(&plan.steps, self.state)),
                 _ => return Err(broken()),
             }
         }
         match (spawned.page.phase(), cloned) {
             (Some(Phase::Executing), true) => Ok(console.filter(|_| self.options.console_socket.is_none())),
-            _ => Err(spawned.failure(&plan.steps)),
+            _ => Err(spawned.failure(&plan.steps, self.state)),
         }
+    }
+
+    /// The container's filter asks an agent, so the agent gets a listener for this process too.
+    fn hand_over_listener(&self, spawned: &Spawned, number: u32) -> Result<()> {
+        let Some(agent) = &self.state.agent else {
+            return Err(Error::new(Kind::Internal, "a listener that nobody asked for"));
+        };
+        let state = state_json::specified(self.state, self.status, self.init_pid());
+        let from = Announced { pid: spawned.pid, pidfd: spawned.pidfd.as_fd(), number };
+        agent.hand_over(state, from, &spawned.deadline)
     }
 
     fn hand_over(&self, master: &OwnedFd, _spawned: &Spawned) -> Result<()> {

@@ -6,9 +6,11 @@
 pub mod console;
 pub mod copy_up;
 pub mod delete;
+pub mod diagnose;
 pub mod exec;
 pub mod explain;
 pub mod image;
+pub mod listener;
 pub mod open;
 pub mod process;
 pub mod saved;
@@ -20,6 +22,7 @@ pub mod undo;
 pub mod userns;
 
 use std::ffi::CString;
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,6 +46,7 @@ use crate::stages::{Born, Conditions, Privilege, Stages, stages};
 use crate::state::{Directory, Init, Progress, Root, State, Status};
 use crate::step::Step;
 use crate::{Error, Kind, Result, procfs};
+use listener::Agent;
 use open::{Inherited, Ready};
 use spawned::{Deadline, Spawned};
 use undo::Undo;
@@ -148,6 +152,7 @@ pub fn create(root: &Root, id: &ContainerId, bundle: &Bundle, options: &Options)
     let mut prepared = Prepared { options, bundle, config, facts, layout, filter, id };
     problems.errors.extend(cgroups::validate(&prepared.request(), &prepared.layout));
     prepared.check_terminal(&mut problems);
+    problems.errors.extend(prepared.agent().and_then(|agent| agent.probe().err()));
     let warnings = problems.finish()?;
     prepared.config.add_environment(&options.environment);
     let directory = root.claim(id)?;
@@ -173,10 +178,13 @@ pub(crate) fn filter(spec: &crate::config::Spec, config: &Config, problems: &mut
     };
     let order = config.process.as_ref().map_or(Order::Early, |process| Order::of(&process.capabilities));
     let listener = if compiled.listener.is_some() { Listener::Announce } else { Listener::None };
-    if listener == Listener::Announce {
-        problems.unsupported("linux.seccomp.listenerPath", "handing a listener to an agent is not built yet");
-    }
-    Some(Filter { program: compiled.bytes(), flags: compiled.flags, listener, order })
+    Some(Filter {
+        program: compiled.bytes(),
+        flags: compiled.flags,
+        listener,
+        agent: compiled.listener,
+        order,
+    })
 }
 
 fn native_arch() -> seccomp::Arch {
@@ -255,7 +263,7 @@ impl Prepared<'_> {
         self.save(spec, directory, root_inode)?;
         let mut talk = talk::Talk::new(self, &plan, &cgroup, spawned);
         let console = talk.until_ready(&mut state, &mut record, undo)?;
-        state.late = explain::LateSteps::of(&plan.steps);
+        state.late = explain::LateSteps::of(&plan.steps, self.config.hooks.start_container_patience());
         state.progress = Progress::Created;
         record.write(&state)?;
         self.announce(&talk.spawned)?;
@@ -290,10 +298,17 @@ impl Prepared<'_> {
             cgroup,
             has_process: self.config.process.is_some(),
             late: explain::LateSteps::default(),
+            agent: self.agent(),
             poststart: self.config.hooks.poststart.clone(),
             poststop: self.config.hooks.poststop.clone(),
             resctrl: Vec::new(),
         })
+    }
+
+    /// Who gets the listener of the filter.
+    fn agent(&self) -> Option<Agent> {
+        let seccomp::Listener { path, metadata } = self.filter.as_ref()?.agent.as_ref()?;
+        Some(Agent { path: path.into(), metadata: metadata.clone() })
     }
 
     fn stages(&self) -> Stages {
@@ -365,7 +380,8 @@ impl Prepared<'_> {
         let bytes = encode(&plan.steps, &inherited.place(), header)?;
         let image = image::with_plan(&bytes)?;
         let born = if procs.is_none() { cgroup.unified_group() } else { None };
-        self.clone_image(&image, &inherited, stages, (ours, theirs), born, record)
+        let spawned = self.clone_image(&image, &inherited, stages, (ours, theirs), born, record)?;
+        Ok(Spawned { hook_output: hook_output.map(File::from), ..spawned })
     }
 
     fn joined_user_namespace(&self) -> Result<Option<OwnedFd>> {
@@ -407,8 +423,16 @@ impl Prepared<'_> {
                 Error::kernel("make the container's first process", "clone3", errno)
             }
         })?;
-        let deadline = Deadline::new("create", self.options.timeout);
-        Ok(Spawned { pid: process.pid, pidfd: process.pidfd, socket: ours, page, deadline })
+        let patience = self.options.timeout + self.config.hooks.create_container_patience();
+        let deadline = Deadline::new("create", patience);
+        Ok(Spawned {
+            pid: process.pid,
+            pidfd: process.pidfd,
+            socket: ours,
+            page,
+            deadline,
+            hook_output: None,
+        })
     }
 
     /// Tells the caller's files and sockets about the new process.
@@ -539,10 +563,10 @@ impl Options {
 /// # Errors
 /// As [`start::start`].
 pub fn start_created(created: &mut Created, timeout: Duration) -> Result<()> {
-    created.spawned.deadline = Deadline::new("start", timeout);
-    created.spawned.send(Said::Start)?;
     let Created { spawned, state, .. } = created;
-    start::await_program(&spawned.socket, spawned.page, &spawned.deadline, state)
+    let starting = start::Starting::new(state, spawned.page, spawned.pidfd.as_fd(), &spawned.socket, timeout);
+    spawned.send(Said::Start)?;
+    starting.finish()
 }
 
 /// Lets a created container wait on its start socket and lets go of it.

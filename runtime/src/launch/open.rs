@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use child::op::Depth;
-use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, fstatfs, memfd_create, openat};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, fcntl_setfl, fstatfs, memfd_create, openat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use sys::error::Context;
@@ -189,11 +189,13 @@ fn map_ids(fd: &OwnedFd, map: &IdMap<'_>, own: Option<BorrowedFd<'_>>, source: &
     })
 }
 
-/// A file for what hooks inside the container print.
+/// A file for what hooks inside the container print. It appends, because each hook begins with an empty file.
 ///
 /// # Errors
 /// `Kernel`.
 pub fn hook_output() -> Result<OwnedFd> {
-    memfd_create("orlop-hooks", MemfdFlags::CLOEXEC)
-        .context("memfd_create", || "collect the output of hooks".to_owned())
+    let what = || "collect the output of hooks".to_owned();
+    let file = memfd_create("orlop-hooks", MemfdFlags::CLOEXEC).context("memfd_create", what)?;
+    fcntl_setfl(&file, OFlags::APPEND).context("fcntl(F_SETFL)", what)?;
+    Ok(file)
 }

@@ -134,13 +134,14 @@ fn finish(mut child: Child, name: &str, output: File, timeout: Duration) -> Resu
         let _ = kill_process_group(pid, Signal::KILL);
     }
     let status = child.wait().context("waitid", what)?;
-    let printed = tail(output);
+    let printed = tail(&output);
     let seconds = timeout.as_secs_f32();
     match (ended, status.success()) {
         (true, true) => Ok(()),
-        (false, _) => {
-            Err(Error::new(Kind::Timeout, format!("{}: killed after {seconds} s{printed}", what())))
-        }
+        (false, _) => Err(Error::new(
+            Kind::Timeout,
+            format!("{}: killed after its timeout of {seconds} s{printed}", what()),
+        )),
         (true, false) => Err(Error::new(Kind::Kernel, format!("{}: {status}{printed}", what()))),
     }
 }
@@ -159,12 +160,12 @@ fn ends_within(pidfd: &OwnedFd, timeout: Duration) -> Result<bool> {
 }
 
 /// The end of what a program printed, on one line, for an error.
-pub(crate) fn tail(mut output: File) -> String {
+pub(crate) fn tail(mut output: &File) -> String {
     let mut bytes = Vec::new();
     if output.seek(SeekFrom::End(-QUOTED)).is_err() {
         let _ = output.rewind();
     }
-    let _ = output.read_to_end(&mut bytes);
+    let _ = output.take(QUOTED.unsigned_abs()).read_to_end(&mut bytes);
     let text = String::from_utf8_lossy(&bytes);
     let text = text.trim();
     if text.is_empty() { String::new() } else { format!(": {}", text.replace('\n', " | ")) }

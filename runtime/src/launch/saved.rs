@@ -238,6 +238,7 @@ mod tests {
             program: vec![6; 16],
             flags: 1,
             listener: Listener::None,
+            agent: None,
             order: crate::plan::Order::Late,
         };
         let keyring = Some(c"_ses.x");

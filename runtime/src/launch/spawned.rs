@@ -1,6 +1,7 @@
 //! The child as its parent sees it: a process, a socket, a page, and a deadline.
 
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use child::message::Message;
@@ -13,6 +14,8 @@ use rustix::process::{
 use rustix::time::Timespec;
 use sys::error::Context;
 
+use super::process::tail;
+use crate::state::State;
 use crate::step::Step;
 use crate::{Error, Kind, Result};
 
@@ -29,6 +32,8 @@ pub struct Spawned {
     pub page: Page,
     /// When the phase that runs must have ended.
     pub deadline: Deadline,
+    /// The file to which hooks inside the container print, if there are any.
+    pub hook_output: Option<File>,
 }
 
 /// The end of a phase.
@@ -43,6 +48,11 @@ impl Deadline {
     /// `patience` from now on, for the phase that an error names.
     pub fn new(phase: &'static str, patience: Duration) -> Self {
         Self { at: Instant::now() + patience, patience, phase }
+    }
+
+    /// Moves the end by time that something with a limit of its own took.
+    pub fn extend(&mut self, by: Duration) {
+        self.at += by;
     }
 
     /// What is left.
@@ -117,9 +127,11 @@ impl Spawned {
     }
 
     /// Why the child ended before it was done.
-    pub fn failure(&self, steps: &[Step<'_>]) -> Error {
+    pub fn failure(&self, steps: &[Step<'_>], state: &State) -> Error {
         if let Some(report) = self.page.failure() {
-            return super::explain::failure(&report, steps.get(report.step as usize));
+            let printed = || self.hook_output.as_ref().map(tail).unwrap_or_default();
+            let pids = [self.pid, state.init.map_or(0, |init| init.pid)];
+            return super::explain::failure(&report, steps, pids, printed);
         }
         let doing = describe(steps, self.page.step());
         match (self.page.phase(), self.kill()) {
@@ -127,11 +139,8 @@ impl Spawned {
                 let errno = Errno::from_raw_os_error(status.exit_status().unwrap_or(1).clamp(1, 4095));
                 Error::kernel("execute the init image", "execveat", errno)
             }
-            (_, Ok(Some(status))) => {
-                Error::new(Kind::Kernel, format!("{doing}: init ended: {}", how(&status)))
-            }
-            (_, Ok(None)) => Error::new(Kind::Kernel, format!("{doing}: init ended")),
-            (_, Err(error)) => Error::new(Kind::Kernel, format!("{doing}: init ended")).and_also(error),
+            (_, Ok(status)) => super::explain::ended(&state.cgroup, &doing, status.as_ref()),
+            (_, Err(error)) => super::explain::ended(&state.cgroup, &doing, None).and_also(error),
         }
     }
 
@@ -161,7 +170,14 @@ pub fn reap(pidfd: &OwnedFd) -> Result<Option<WaitIdStatus>> {
     }
 }
 
-fn how(status: &WaitIdStatus) -> String {
+/// How a child of this process ended, without reaping it; `None` for a process that lives or that is another's child.
+pub(super) fn peek(pidfd: BorrowedFd<'_>) -> Option<WaitIdStatus> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    waitid(WaitId::PidFd(pidfd), options).ok().flatten()
+}
+
+/// How a process ended, in words.
+pub(super) fn how(status: &WaitIdStatus) -> String {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("killed by signal {signal}"),

@@ -1,7 +1,11 @@
 //! start: one message on the start socket, then end of file with the page at the execve.
+//!
+//! [`start`] connects to a container that waits; [`Starting::finish`] is what `run` shares with it. A start that fails
+//! ends the container, because it cannot be started again.
 
-use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use child::message::{Kind as Said, Message};
 use child::page::{Page, Phase};
@@ -10,13 +14,15 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen as listen_on, socket_with,
 };
+use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 use sys::error::Context;
 
-use super::process::run_hooks;
-use super::spawned::{Deadline, readable};
-use super::{explain, state_json};
-use crate::state::{Directory, State, Status};
-use crate::{Error, Kind, Result};
+use super::listener::Announced;
+use super::process::{run_hooks, tail};
+use super::spawned::{Deadline, peek, readable};
+use super::{delete, diagnose, explain, state_json};
+use crate::state::{Directory, State, Status, is_alive};
+use crate::{Error, Kind, Result, procfs};
 
 /// The longest path that fits into a socket address (sun_path, unix(7)).
 const LONGEST: usize = 107;
@@ -43,7 +49,6 @@ fn seqpacket() -> std::result::Result<OwnedFd, Errno> {
 
 /// The address; a path that is too long for one goes through the descriptor of the directory.
 fn address(directory: &Directory) -> Result<SocketAddrUnix> {
-    use std::os::fd::AsRawFd;
     let path = directory.start_socket();
     let what = || format!("use the socket {}", path.display());
     if path.as_os_str().len() <= LONGEST {
@@ -55,52 +60,164 @@ fn address(directory: &Directory) -> Result<SocketAddrUnix> {
 /// Starts the program of a created container, whose directory is locked, and runs the poststart hooks.
 ///
 /// # Errors
-/// `WrongState`; `NotFound` for an executable that is missing; `Kernel`, `Hook` and `Timeout`.
+/// `WrongState`, which changes nothing; `NotFound` for an executable that is missing; `Kernel`, `Hook` and `Timeout`
+/// with the container stopped.
 pub fn start(directory: &Directory, state: &State, page: Page, timeout: Duration) -> Result<()> {
     check(state, state.status(page)?)?;
     let what = || format!("start container {}", state.id);
+    let pidfd = state.open_init()?.ok_or_else(|| wrong(state, STOPPED))?;
     let connection = seqpacket().context("socket", what)?;
     connect(&connection, &address(directory)?).context("connect", what)?;
+    let starting = Starting::new(state, page, pidfd.as_fd(), &connection, timeout);
     Message::from(Said::Start).send_quietly(&connection).context("send", what)?;
-    let deadline = Deadline::new("start", timeout);
-    await_program(&connection, page, &deadline, state)
+    starting.finish()
 }
+
+/// How the kernel names a process that runs from the image (kernel 6.14 and later; before, it is a number).
+const INIT_NAME: &str = "memfd:orlop";
+
+/// How long the name may take to change after the connection was closed.
+const NAME_PATIENCE: Duration = Duration::from_millis(100);
+
+const STOPPED: &str = "cannot start a container that has stopped";
 
 fn check(state: &State, status: Status) -> Result<()> {
     let text = match status {
         Status::Created if state.has_process => return Ok(()),
         Status::Created => "process property must not be empty: the configuration has no program to start",
         Status::Running | Status::Paused => "cannot start an already running container",
-        Status::Stopped => "cannot start a container that has stopped",
+        Status::Stopped => STOPPED,
         Status::Creating => "cannot start a container that is still being created",
     };
-    Err(Error::new(Kind::WrongState, format!("container {}: {text}", state.id)))
+    Err(wrong(state, text))
 }
 
-/// Waits until the program runs: end of file on the connection with the page at the execve.
-///
-/// # Errors
-/// What init noted on the page, or how it ended.
-pub fn await_program(connection: &OwnedFd, page: Page, deadline: &Deadline, state: &State) -> Result<()> {
-    let doing = || format!("container {}: wait for the program", state.id);
-    loop {
-        readable(connection, deadline, doing)?;
-        match Message::receive_with(connection) {
-            Ok(Some((Message { kind: Said::Failed, .. }, _))) | Ok(None) | Err(Errno::CONNRESET) => break,
-            Ok(Some(_)) => return Err(Error::new(Kind::Internal, "init broke the protocol")),
-            Err(errno) => return Err(Error::kernel(doing(), "recvmsg", errno)),
+fn wrong(state: &State, text: &str) -> Error {
+    Error::new(Kind::WrongState, format!("container {}: {text}", state.id))
+}
+
+/// A container between the message Start and the end of its first poststart hook.
+#[derive(Debug)]
+pub(super) struct Starting<'a> {
+    state: &'a State,
+    page: Page,
+    pidfd: BorrowedFd<'a>,
+    connection: &'a OwnedFd,
+    timeout: Duration,
+    deadline: Deadline,
+    proc: Option<OwnedFd>,
+    /// Its root, for the explanation of a failure: afterwards the process may be gone.
+    root: Option<OwnedFd>,
+    /// The file to which its startContainer hooks print.
+    hook_output: Option<File>,
+}
+
+impl<'a> Starting<'a> {
+    /// What has to be looked at before init hears Start.
+    pub(super) fn new(
+        state: &'a State,
+        page: Page,
+        pidfd: BorrowedFd<'a>,
+        connection: &'a OwnedFd,
+        timeout: Duration,
+    ) -> Self {
+        let fetch = |number| pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty()).ok();
+        let proc = procfs::open().ok();
+        let root = proc.as_ref().and_then(|proc| diagnose::root_of(proc, state.init?.pid));
+        Self {
+            state,
+            page,
+            pidfd,
+            connection,
+            timeout,
+            deadline: Deadline::new("start", timeout + state.late.patience()),
+            proc,
+            root,
+            hook_output: state.late.hook_output().and_then(fetch).map(File::from),
         }
     }
-    match page.phase() {
-        Some(Phase::Executing) => {}
-        Some(Phase::Failed) => return Err(explain::start_failure(page, state)),
-        _ => {
-            return Err(Error::new(
-                Kind::Kernel,
-                format!("container {}: init was killed before the program ran", state.id),
-            ));
+
+    /// Waits until the program runs and runs the poststart hooks; a failure stops the container.
+    pub(super) fn finish(self) -> Result<()> {
+        let done = self.until_executed().and_then(|()| self.poststart());
+        done.map_err(|error| match delete::stop(self.state) {
+            Ok(()) => error,
+            Err(other) => error.and_also(other),
+        })
+    }
+
+    /// End of file on the connection with the page at the execve is success.
+    fn until_executed(&self) -> Result<()> {
+        loop {
+            readable(self.connection, &self.deadline, || self.doing())?;
+            match Message::receive_with(self.connection) {
+                Ok(Some((Message { kind: Said::Listener, value }, _))) => self.hand_over(value)?,
+                Ok(Some((Message { kind: Said::Failed, .. }, _)) | None) | Err(Errno::CONNRESET) => break,
+                Ok(Some(_)) => return Err(Error::new(Kind::Internal, "init broke the protocol")),
+                Err(errno) => return Err(Error::kernel(self.doing(), "recvmsg", errno)),
+            }
+        }
+        match self.page.phase() {
+            Some(Phase::Failed) => Err(self.failure()),
+            Some(Phase::Executing) if self.has_executed() => Ok(()),
+            _ => Err(self.ended()),
         }
     }
-    let pid = state.init.map_or(0, |init| init.pid);
-    run_hooks(&state.poststart, &state_json::for_hook(state, Status::Running, pid), deadline.left())
+
+    fn ended(&self) -> Error {
+        let doing = format!("container {}: before the program ran", self.state.id);
+        explain::ended(&self.state.cgroup, &doing, peek(self.pidfd).as_ref())
+    }
+
+    fn doing(&self) -> String {
+        self.state.late.doing(self.page.step(), &self.state.id)
+    }
+
+    fn hand_over(&self, number: u32) -> Result<()> {
+        let Some(agent) = &self.state.agent else {
+            return Err(Error::new(Kind::Internal, "a listener that nobody asked for"));
+        };
+        let pid = self.state.init.map_or(0, |init| init.pid);
+        let state = state_json::specified(self.state, Status::Created, pid);
+        agent.hand_over(state, Announced { pid, pidfd: self.pidfd, number }, &self.deadline)?;
+        match Message::from(Said::Go).send_quietly(self.connection) {
+            // Its end of file will say why.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(errno) => Err(Error::kernel("answer the new process", "write", errno)),
+        }
+    }
+
+    fn failure(&self) -> Error {
+        let printed = || self.hook_output.as_ref().map(tail).unwrap_or_default();
+        explain::start_failure(self.page, self.state, self.root.as_ref(), printed)
+    }
+
+    /// Whether the program runs or has run. Init may have been killed in the execve itself, by its filter or for lack of
+    /// memory, which closes the connection as well; but only execve(2) changes the name of the process, shortly after
+    /// it has closed the connection. Where nothing can be told, the program ran.
+    fn has_executed(&self) -> bool {
+        let deadline = Instant::now() + NAME_PATIENCE;
+        while self.is_named_init() && Instant::now() < deadline {
+            if !is_alive(self.pidfd) {
+                return !self.is_named_init();
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        true
+    }
+
+    fn is_named_init(&self) -> bool {
+        let pid = self.state.init.map_or(0, |init| init.pid);
+        let comm = self.proc.as_ref().and_then(|proc| procfs::read_file(proc, format!("{pid}/comm")).ok());
+        comm.is_some_and(|comm| comm.starts_with(INIT_NAME))
+    }
+
+    fn poststart(&self) -> Result<()> {
+        if self.state.poststart.is_empty() {
+            return Ok(());
+        }
+        let pid = self.state.init.map_or(0, |init| init.pid);
+        let text = state_json::for_hook(self.state, Status::Running, pid);
+        run_hooks(&self.state.poststart, &text, self.timeout)
+    }
 }

@@ -52,18 +52,20 @@ impl Serialize for Annotations<'_> {
     }
 }
 
-/// What the specification names, and nothing else: hooks get this.
-#[derive(Serialize)]
+/// What the specification names, and nothing else: hooks and the agent of a filter get this.
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ForHooks<'a> {
-    oci_version: &'a str,
+pub struct ForHooks<'a> {
+    /// The version of the specification.
+    pub oci_version: &'a str,
     id: &'a str,
     status: &'static str,
     bundle: Cow<'a, str>,
     #[serde(skip_serializing_if = "Annotations::is_empty")]
     annotations: Annotations<'a>,
     // Last, so that a process that knows the number only later can put it in.
-    pid: i32,
+    /// The pid of the first process as the reader sees it.
+    pub pid: i32,
 }
 
 /// The state as the command prints it.
@@ -82,18 +84,22 @@ pub fn document(state: &State, status: Status) -> Document<'_> {
     }
 }
 
-/// The state for a hook that sees the process as `pid`.
-pub fn for_hook(state: &State, status: Status, pid: i32) -> String {
-    let document = ForHooks {
+/// The state of the specification for a reader that sees the first process as `pid`.
+pub fn specified(state: &State, status: Status, pid: i32) -> ForHooks<'_> {
+    ForHooks {
         oci_version: &state.oci_version,
         id: &state.id,
         status: status.name(),
         bundle: state.bundle.to_string_lossy(),
         annotations: Annotations(&state.annotations),
         pid,
-    };
+    }
+}
+
+/// The text of [`specified`], for the standard input of a hook.
+pub fn for_hook(state: &State, status: Status, pid: i32) -> String {
     // Strings and numbers always have a JSON form.
-    serde_json::to_string(&document).unwrap_or_default()
+    serde_json::to_string(&specified(state, status, pid)).unwrap_or_default()
 }
 
 /// The state before and after the number of the pid, for hooks that the new process runs.

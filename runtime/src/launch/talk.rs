@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 use child::Op;
 use child::message::Kind as Said;
@@ -58,11 +59,11 @@ impl<'a> Talk<'a> {
         }
         loop {
             let Some((message, fd)) = self.spawned.receive(&self.plan.steps)? else {
-                return Err(self.spawned.failure(&self.plan.steps));
+                return Err(self.spawned.failure(&self.plan.steps, state));
             };
             match message.kind {
                 Said::Ready => return Ok(self.console.take()),
-                Said::Failed => return Err(self.spawned.failure(&self.plan.steps)),
+                Said::Failed => return Err(self.spawned.failure(&self.plan.steps, state)),
                 Said::Cloned => self.cloned(message.value, state, record, undo)?,
                 Said::NeedMaps => self.maps()?,
                 Said::NeedAdopt => self.adopt()?,
@@ -115,7 +116,8 @@ impl<'a> Talk<'a> {
     /// Whether the refusal of a step is only worth a warning.
     fn is_warned_of(&self, step: &Step<'_>) -> bool {
         let score = self.prepared.config.process.as_ref().and_then(|process| process.limits.oom_score_adj());
-        matches!(step.op, Op::OomScoreAdj { .. }) && score.is_some_and(|score| score.refusal == Refusal::IsWarnedOf)
+        matches!(step.op, Op::OomScoreAdj { .. })
+            && score.is_some_and(|score| score.refusal == Refusal::IsWarnedOf)
     }
 
     fn adopt(&self) -> Result<()> {
@@ -124,11 +126,15 @@ impl<'a> Talk<'a> {
         self.cgroup.adopt(pid)
     }
 
-    fn hooks(&self, state: &State, undo: &mut Undo<'_>) -> Result<()> {
+    fn hooks(&mut self, state: &State, undo: &mut Undo<'_>) -> Result<()> {
         let hooks = &self.prepared.config.hooks;
+        let began = Instant::now();
         let text = state_json::for_hook(state, Status::Creating, self.spawned.pid);
-        undo.hooks_ran = Some(state_json::for_hook(state, Status::Stopped, self.spawned.pid));
-        run_hooks(hooks.prestart.iter().chain(&hooks.create_runtime), &text, self.prepared.options.timeout)
+        undo.hooks_ran = Some(state_json::for_hook(state, Status::Stopped, 0));
+        run_hooks(hooks.prestart.iter().chain(&hooks.create_runtime), &text, self.prepared.options.timeout)?;
+        // Each hook has a limit of its own, so its time is not the phase's.
+        self.spawned.deadline.extend(began.elapsed());
+        Ok(())
     }
 
     fn copy(&mut self, to: Option<OwnedFd>) -> Result<()> {
@@ -154,8 +160,9 @@ pub(super) fn on_process(pid: i32, step: &Step<'_>) -> Result<()> {
         Op::Rlimit { resource, soft, hard } => {
             task::prlimit(pid, resource, soft, hard).context("prlimit", || step.op.to_string())
         }
-        Op::Scheduler { attributes } => task::sched_setattr(pid, sched_attr(attributes))
-            .context("sched_setattr", || step.op.to_string()),
+        Op::Scheduler { attributes } => {
+            task::sched_setattr(pid, sched_attr(attributes)).context("sched_setattr", || step.op.to_string())
+        }
         Op::IoPriority { value } => {
             task::ioprio_set(pid, value).context("ioprio_set", || step.op.to_string())
         }
