@@ -354,7 +354,7 @@ impl fmt::Display for Op<'_> {
             Op::ResetSignals => f.write_str("reset signal dispositions and mask"),
             Op::Umask { mask } => write!(f, "set umask {mask:04o}"),
             Op::NewSession => f.write_str("start a session"),
-            Op::NewKeyring { name } => write!(f, "join a new session keyring {name}"),
+            Op::NewKeyring { .. } => f.write_str("join a new session keyring"),
             Op::AllProcessors => f.write_str("reset the CPU affinity"),
             Op::Processors { mask } => {
                 write!(f, "run on {} processors", mask.0.iter().map(|byte| byte.count_ones()).sum::<u32>())

@@ -30,7 +30,10 @@ const CONFIGURATIONS: [(&str, Change); 20] = [
     ("the host's network", |_, bundle| bundle.without_namespace("network")),
     ("a joined network namespace", |_, bundle| bundle.with_namespace("network", Some("/proc/self/ns/net"))),
     ("no pid namespace", |_, bundle| bundle.without_namespace("pid")),
-    ("no cgroup namespace", |_, bundle| bundle.without_namespace("cgroup")),
+    // The mounts name the groups then, and without a path of its own the group has the container's id.
+    ("no cgroup namespace", |_, bundle| {
+        set(bundle.without_namespace("cgroup"), "/linux/cgroupsPath", json!("/it-plan-group"))
+    }),
     ("a time namespace", |_, bundle| {
         let bundle = bundle.with_namespace("time", None);
         bundle.edit(|config| config["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 5}}))

@@ -4,6 +4,7 @@
 //! the order stand beside the lines.
 
 use child::op::{Create, NoNewPrivs, Placement, Request};
+use child::page::Page;
 use child::{Fd, Op, Words};
 
 use crate::config::Config;
@@ -369,6 +370,16 @@ impl Plan<'_> {
     }
 }
 
-fn line(step: &Step<'_>) -> String {
+/// Logs the steps that ran, as the shared page has noted them, in the words of [`Plan::lines`].
+pub fn log_steps(page: Page, first: u32, text: impl Fn(u32) -> Option<String>) {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        for index in page.ran().filter(|index| *index >= first) {
+            tracing::debug!("step {index:03} {}", text(index).unwrap_or_default());
+        }
+    }
+}
+
+/// A step as one line: the key, if it has one, and what is done.
+pub fn line(step: &Step<'_>) -> String {
     if step.key.is_empty() { step.op.to_string() } else { format!("{}: {}", step.key, step.op) }
 }

@@ -453,11 +453,17 @@ impl Around<'_> {
 
 fn check_bind_options(shape: &Shape, options: &Options, key: &str, problems: &mut Problems) {
     for (index, option) in &options.data {
+        let at = format!("{key}.options[{index}]");
+        // Data of a file system (`size=1k`) cannot be meant for a bind mount and other runtimes drop it; a bare word is more
+        // likely a flag with a typing error, and a mount that lacks its nosuid is another mount.
+        if option.contains('=') {
+            problems
+                .warn(at, format!("{option:?} has no effect: a bind mount takes no data of a file system"));
+            continue;
+        }
         let names = OPTIONS.iter().map(|entry| entry.0);
-        problems.invalid(
-            format!("{key}.options[{index}]"),
-            format!("a bind mount takes no options of a file system: {}", unknown("option", option, names)),
-        );
+        let what = unknown("option", option, names);
+        problems.invalid(at, format!("a bind mount takes no options of a file system: {what}"));
     }
     for index in &options.filesystem {
         let option = shape.options.get(*index).map_or("", String::as_str);

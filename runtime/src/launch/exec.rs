@@ -414,9 +414,11 @@ impl Joining<'_> {
         agent.hand_over(state, from, &spawned.deadline)
     }
 
-    fn hand_over(&self, master: &OwnedFd, _spawned: &Spawned) -> Result<()> {
+    fn hand_over(&self, master: &OwnedFd, spawned: &Spawned) -> Result<()> {
         match &self.options.console_socket {
-            Some(path) => console::send(path, master.as_fd(), b"/dev/pts/ptmx", "--console-socket"),
+            Some(path) => {
+                console::send(path, master.as_fd(), b"/dev/pts/ptmx", "--console-socket", &spawned.deadline)
+            }
             None => Ok(()),
         }
     }
@@ -426,9 +428,7 @@ impl Joining<'_> {
             let done = talk::on_process(spawned.pid, step);
             match done {
                 // An ordinary user may not lower it; engines ask for it all the same.
-                Err(error) if matches!(step.op, Op::OomScoreAdj { .. }) => {
-                    tracing::warn!("{error}")
-                }
+                Err(error) if matches!(step.op, Op::OomScoreAdj { .. }) => tracing::warn!("{error}"),
                 other => other?,
             }
         }
@@ -438,7 +438,7 @@ impl Joining<'_> {
     /// Tells the caller's files and sockets about the new process.
     fn announce(&self, spawned: &Spawned) -> Result<()> {
         if let Some(path) = &self.options.pidfd_socket {
-            console::send(path, spawned.pidfd.as_fd(), b"pidfd", "--pidfd-socket")?;
+            console::send(path, spawned.pidfd.as_fd(), b"pidfd", "--pidfd-socket", &spawned.deadline)?;
         }
         match &self.options.pid_file {
             Some(path) => crate::pid_file::write(path, spawned.pid),

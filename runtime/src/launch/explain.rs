@@ -59,6 +59,15 @@ impl LateSteps {
         }
     }
 
+    /// Logs those that ran.
+    pub fn log(&self, page: Page) {
+        let text = |index: u32| {
+            let (key, what) = self.texts.get(index.checked_sub(self.first)? as usize)?;
+            Some(if key.is_empty() { what.clone() } else { format!("{key}: {what}") })
+        };
+        crate::plan::log_steps(page, self.first, text);
+    }
+
     /// The descriptor of init to which the hooks of these steps print.
     pub fn hook_output(&self) -> Option<i32> {
         self.hook_output

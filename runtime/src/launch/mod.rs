@@ -236,7 +236,9 @@ impl Prepared<'_> {
         state.cgroup = cgroup.record();
         undo.cgroup = Some(state.cgroup.clone());
         let (stages, root_inode) = (self.stages(), self.root_inode()?);
-        let states = [Status::Creating, Status::Created].map(|status| state_json::around_pid(&state, status));
+        // The hooks come after the environment is made (step 2 of the lifecycle), which is what "created" means.
+        let around = state_json::around_pid(&state, Status::Created);
+        let states = [&around, &around];
         let view = self.config.mounts.cgroup_view(&view(&state.cgroup));
         let procs = cgroup_procs(&cgroup, &stages)?;
         let keyring = self.keyring();
@@ -251,7 +253,7 @@ impl Prepared<'_> {
             root_change: self.options.root_change,
             keyring: keyring.as_deref(),
             filter: self.filter.as_ref(),
-            states: states.each_ref().map(|(head, tail)| (head.as_slice(), tail.as_slice())),
+            states: states.map(|(head, tail)| (head.as_slice(), tail.as_slice())),
             hook_timeout_ms: u32::try_from(self.options.timeout.as_millis()).unwrap_or(u32::MAX),
         };
         let plan = plan::create(&inputs);
@@ -438,7 +440,7 @@ impl Prepared<'_> {
     /// Tells the caller's files and sockets about the new process.
     fn announce(&self, spawned: &Spawned) -> Result<()> {
         if let Some(path) = &self.options.pidfd_socket {
-            console::send(path, spawned.pidfd.as_fd(), b"pidfd", "--pidfd-socket")?;
+            console::send(path, spawned.pidfd.as_fd(), b"pidfd", "--pidfd-socket", &spawned.deadline)?;
         }
         match &self.options.pid_file {
             Some(path) => crate::pid_file::write(path, spawned.pid),
@@ -452,6 +454,17 @@ fn image_number(image: &image::Image, inherited: &Inherited) -> Result<OwnedFd> 
     let above = i32::try_from(inherited.numbers().len()).unwrap_or(i32::MAX);
     rustix::io::fcntl_dupfd_cloexec(&image.file, above)
         .context("fcntl(F_DUPFD_CLOEXEC)", || "copy a descriptor".to_owned())
+}
+
+/// How many files the child will write to join the groups that `record` names.
+fn cgroup_files(record: &cgroups::Record, stages: &Stages) -> usize {
+    match record.mounts() {
+        cgroups::Mounts::Unified { .. } => usize::from(stages.second.is_some()),
+        cgroups::Mounts::Hierarchies { mounts, .. } => mounts
+            .iter()
+            .filter(|mount| mount.version == cgroups::Version::V1 || stages.second.is_some())
+            .count(),
+    }
 }
 
 /// On v2 a process that is not born in its group joins it like a v1 group, by writing `0`.
@@ -528,7 +541,7 @@ pub fn describe(bundle: &Bundle, driver: cgroups::Driver) -> Result<Vec<String>>
         stages: &stages,
         descriptors: 3,
         root_inode: (0, 0),
-        cgroup_files: record.container_paths().len(),
+        cgroup_files: cgroup_files(&record, &stages),
         cgroup_view: &view,
         adopt: prepared.adopt(),
         root_change: options.root_change,

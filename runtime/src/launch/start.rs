@@ -159,7 +159,10 @@ impl<'a> Starting<'a> {
         }
         match self.page.phase() {
             Some(Phase::Failed) => Err(self.failure()),
-            Some(Phase::Executing) if self.has_executed() => Ok(()),
+            Some(Phase::Executing) if self.has_executed() => {
+                self.state.late.log(self.page);
+                Ok(())
+            }
             _ => Err(self.ended()),
         }
     }

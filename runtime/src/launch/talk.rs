@@ -19,7 +19,7 @@ use super::userns::{Writer, write_maps};
 use super::{Console, Prepared, console, copy_up, state_json};
 use crate::config::limits::Refusal;
 use crate::config::namespaces::Kind as Namespace;
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::state::{Init, State, Status};
 use crate::step::Step;
 use crate::{Error, Kind, Result, procfs, record};
@@ -62,7 +62,11 @@ impl<'a> Talk<'a> {
                 return Err(self.spawned.failure(&self.plan.steps, state));
             };
             match message.kind {
-                Said::Ready => return Ok(self.console.take()),
+                Said::Ready => {
+                    let text = |index: u32| self.plan.steps.get(index as usize).map(plan::line);
+                    plan::log_steps(self.spawned.page, 0, text);
+                    return Ok(self.console.take());
+                }
                 Said::Failed => return Err(self.spawned.failure(&self.plan.steps, state)),
                 Said::Cloned => self.cloned(message.value, state, record, undo)?,
                 Said::NeedMaps => self.maps()?,
@@ -129,7 +133,7 @@ impl<'a> Talk<'a> {
     fn hooks(&mut self, state: &State, undo: &mut Undo<'_>) -> Result<()> {
         let hooks = &self.prepared.config.hooks;
         let began = Instant::now();
-        let text = state_json::for_hook(state, Status::Creating, self.spawned.pid);
+        let text = state_json::for_hook(state, Status::Created, self.spawned.pid);
         undo.hooks_ran = Some(state_json::for_hook(state, Status::Stopped, 0));
         run_hooks(hooks.prestart.iter().chain(&hooks.create_runtime), &text, self.prepared.options.timeout)?;
         // Each hook has a limit of its own, so its time is not the phase's.
@@ -147,7 +151,8 @@ impl<'a> Talk<'a> {
     fn take_console(&mut self, master: Option<OwnedFd>) -> Result<()> {
         let master = master.ok_or_else(|| Error::new(Kind::Internal, "a terminal without a master"))?;
         if let Console::Socket(path) = &self.prepared.options.console {
-            return console::send(path, master.as_fd(), b"/dev/pts/ptmx", "--console-socket");
+            let deadline = &self.spawned.deadline;
+            return console::send(path, master.as_fd(), b"/dev/pts/ptmx", "--console-socket", deadline);
         }
         self.console = Some(master);
         Ok(())
