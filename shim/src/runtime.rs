@@ -223,6 +223,7 @@ fn exec_here(target: &Target, exec_id: &str, process: &[u8], streams: Streams) -
         cgroups: Vec::new(),
         paused: Paused::Refused,
         attention: if streams.terminal { Attention::Foreground } else { Attention::Detached },
+        terminal_size: None,
         timeout: PATIENCE,
     };
     let executed = exec::exec(&target.directory()?, exec::Program::Whole(Box::new(whole)), &options)?;

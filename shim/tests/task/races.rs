@@ -1,0 +1,208 @@
+//! What must hold however things overlap.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{World, able, await_true, is_running};
+
+#[test]
+fn short_containers_are_told_in_order_with_the_right_codes() {
+    if !able() {
+        return;
+    }
+    let world = World::new();
+    let bundle = world.bundle("c0", "exit 0");
+    let shim = world.shim(&bundle, "c0");
+    for number in 0..100 {
+        let id = format!("c{number}");
+        world.bundle(&id, &format!("exit {number}"));
+        let pid = shim.create(&world, &id).unwrap();
+        shim.start(&id, "").unwrap();
+        assert_eq!(shim.wait(&id, "").unwrap().exit_status, number);
+        assert_eq!(shim.delete(&id, "").unwrap().pid, pid);
+    }
+    world.inbox.await_event("/delete", "c99 ");
+    for number in 0..100 {
+        let of = |topic: &str| world.inbox.position(topic, &format!("c{number} "));
+        let exit = world.inbox.position("/exit", &format!("c{number}/c{number} "));
+        assert!(of("/create") < of("/start") && of("/start") < exit && exit < of("/delete"));
+    }
+    let exits = world.inbox.all().iter().filter(|(topic, _)| topic.ends_with("/exit")).count();
+    assert_eq!(exits, 100);
+    shim.shutdown();
+}
+
+#[test]
+fn parallel_execs_all_end_and_are_all_told() {
+    if !able() {
+        return;
+    }
+    let world = World::new();
+    let shim = world.created("c1", "sleep 100");
+    shim.start("c1", "").unwrap();
+    let before = Instant::now();
+    std::thread::scope(|scope| {
+        for number in 0..64 {
+            let shim = &shim;
+            scope.spawn(move || {
+                let id = format!("e{number}");
+                shim.exec("c1", &id, &format!("exit {number}")).unwrap();
+                shim.start("c1", &id).unwrap();
+                assert_eq!(shim.wait("c1", &id).unwrap().exit_status, number);
+                shim.delete("c1", &id).unwrap();
+            });
+        }
+    });
+    assert!(before.elapsed() < Duration::from_secs(10), "{:?}", before.elapsed());
+    for number in 0..64 {
+        let exit = format!("c1/e{number} ");
+        world.inbox.await_event("/exit", &exit);
+        assert!(world.inbox.position("/exec-started", &exit) < world.inbox.position("/exit", &exit));
+    }
+    shim.end(&world, "c1");
+}
+
+#[test]
+fn execs_are_told_to_have_ended_before_the_first_process() {
+    if !able() {
+        return;
+    }
+    for namespaces in ["own pids", "the host's pids"] {
+        let world = World::new();
+        let bundle = world.bundle_with("c1", "sleep 100", |config| {
+            if namespaces == "the host's pids" {
+                config["linux"]["namespaces"] = serde_json::json!([{"type": "mount"}, {"type": "ipc"}]);
+            }
+        });
+        let shim = world.shim(&bundle, "c1");
+        shim.create(&world, "c1").unwrap();
+        shim.start("c1", "").unwrap();
+        for exec in ["e1", "e2", "e3"] {
+            shim.exec("c1", exec, "sleep 100").unwrap();
+            shim.start("c1", exec).unwrap();
+        }
+        shim.kill("c1", "", 9).unwrap();
+        assert_eq!(shim.wait("c1", "").unwrap().exit_status, 137);
+        world.inbox.await_event("/exit", "c1/c1");
+        for exec in ["c1/e1", "c1/e2", "c1/e3"] {
+            assert!(
+                world.inbox.position("/exit", exec) < world.inbox.position("/exit", "c1/c1"),
+                "{namespaces}"
+            );
+        }
+        shim.end(&world, "c1");
+    }
+}
+
+#[test]
+fn what_outlives_the_first_process_is_killed_where_pids_are_shared() {
+    if !able() {
+        return;
+    }
+    let world = World::new();
+    let bundle = world.bundle_with("c1", "sleep 4321 & exit 4", |config| {
+        config["linux"]["namespaces"] = serde_json::json!([{"type": "mount"}]);
+    });
+    let shim = world.shim(&bundle, "c1");
+    shim.create(&world, "c1").unwrap();
+    shim.start("c1", "").unwrap();
+    assert_eq!(shim.wait("c1", "").unwrap().exit_status, 4);
+    let strays = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok).filter(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line.ends_with(b"sleep\x004321\0")
+    });
+    assert_eq!(strays.count(), 0);
+    shim.end(&world, "c1");
+}
+
+#[test]
+fn events_wait_for_a_containerd_that_is_away() {
+    if !able() {
+        return;
+    }
+    let world = World::new();
+    let shim = world.created("c1", "sleep 100");
+    shim.start("c1", "").unwrap();
+    world.inbox.await_event("/start", "c1");
+    world.stop_serving();
+    for exec in ["e1", "e2"] {
+        shim.exec("c1", exec, "exit 3").unwrap();
+        shim.start("c1", exec).unwrap();
+        assert_eq!(shim.wait("c1", exec).unwrap().exit_status, 3);
+    }
+    shim.kill("c1", "", 9).unwrap();
+    assert_eq!(shim.wait("c1", "").unwrap().exit_status, 137);
+    std::thread::sleep(Duration::from_millis(300));
+    world.serve();
+    let all = world.inbox.await_event("/exit", "c1/c1");
+    let exits: Vec<_> = all
+        .iter()
+        .filter(|(topic, _)| topic.ends_with("/exit"))
+        .filter_map(|(_, text)| text.split(' ').next())
+        .collect();
+    assert_eq!(exits, ["c1/e1", "c1/e2", "c1/c1"]);
+    shim.end(&world, "c1");
+}
+
+#[test]
+fn the_loop_answers_while_a_create_takes_long() {
+    if !able() {
+        return;
+    }
+    let world = World::new();
+    let annotate = |config: &mut serde_json::Value| {
+        config["annotations"] = serde_json::json!({"io.kubernetes.cri.sandbox-id": "pod"});
+    };
+    let bundle = world.bundle_with("c1", "sleep 100", annotate);
+    world.bundle_with("c2", "exit 0", |config| {
+        annotate(config);
+        config["hooks"] =
+            serde_json::json!({"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "2"]}]});
+    });
+    let shim = world.shim(&bundle, "c1");
+    shim.create(&world, "c1").unwrap();
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| shim.create(&world, "c2").unwrap());
+        std::thread::sleep(Duration::from_millis(200));
+        for _ in 0..50 {
+            let before = Instant::now();
+            shim.state("c1", "").unwrap();
+            assert!(before.elapsed() < Duration::from_millis(500), "{:?}", before.elapsed());
+        }
+        slow.join().unwrap();
+    });
+    shim.delete("c2", "").unwrap();
+    shim.end(&world, "c1");
+}
+
+#[test]
+fn strays_are_reaped_and_helpers_too() {
+    if !able() {
+        return;
+    }
+    let world = World::new();
+    let bundle = world.bundle_with("c1", "sleep 100", |config| {
+        config["linux"]["namespaces"] = serde_json::json!([{"type": "mount"}]);
+    });
+    let shim = world.shim(&bundle, "c1");
+    shim.create(&world, "c1").unwrap();
+    let pid = shim.start("c1", "").unwrap();
+    for number in 0..20 {
+        let id = format!("e{number}");
+        // The grandchild outlives its parent, so the shim inherits it.
+        shim.exec("c1", &id, "(sleep 0.05; exit 1) & exit 0").unwrap();
+        shim.start("c1", &id).unwrap();
+        shim.wait("c1", &id).unwrap();
+        shim.delete("c1", &id).unwrap();
+    }
+    let children = || {
+        let path = format!("/proc/{0}/task/{0}/children", shim.pid);
+        std::fs::read_to_string(path)
+            .unwrap()
+            .split_whitespace()
+            .map(|pid| pid.parse().unwrap())
+            .collect::<Vec<u32>>()
+    };
+    await_true("only the container is left", || children() == [pid]);
+    assert!(is_running(pid));
+    shim.end(&world, "c1");
+}
