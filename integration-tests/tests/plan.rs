@@ -32,7 +32,9 @@ const CONFIGURATIONS: [(&str, Change); 20] = [
     ("no pid namespace", |_, bundle| bundle.without_namespace("pid")),
     // The mounts name the groups then, and without a path of its own the group has the container's id.
     ("no cgroup namespace", |_, bundle| {
-        set(bundle.without_namespace("cgroup"), "/linux/cgroupsPath", json!("/it-plan-group"))
+        bundle
+            .without_namespace("cgroup")
+            .edit(|config| config["linux"]["cgroupsPath"] = json!("/it-plan-group"))
     }),
     ("a time namespace", |_, bundle| {
         let bundle = bundle.with_namespace("time", None);
