@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Ok(invocation) => invocation,
         Err(exit) => return log::report_exit(&exit).into(),
     };
+    let inherited = commands::inherited(&invocation.command);
     let is_exec = matches!(invocation.command, args::Command::Exec(_));
     let log = match log::install(&invocation.globals.log) {
         Ok(log) => log,
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match commands::run(invocation) {
+    match inherited.and_then(|inherited| commands::run(invocation, inherited)) {
         Ok(code) => code.into(),
         Err(error) => {
             log.fail(&error);

@@ -21,21 +21,25 @@ use crate::{Error, Kind, Result};
 /// How long a phase may take when nobody says otherwise.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(super) fn create(globals: &Globals, options: args::Create) -> Result<u8> {
+pub(super) fn create(globals: &Globals, options: args::Create, inherited: Vec<OwnedFd>) -> Result<u8> {
     // The notifications are served by start, which has a NOTIFY_SOCKET of its own.
     let notify = if manager().is_some() { Notify::Mounted } else { Notify::Absent };
-    let created = make(globals, &options, console(&options), notify)?;
+    let created = make(globals, &options, inherited, console(&options), notify)?;
     launch::leave(&created)?;
     Ok(0)
 }
 
-pub(super) fn run(globals: &Globals, options: args::Run) -> Result<u8> {
-    if options.detach { run_detached(globals, &options) } else { run_attended(globals, &options) }
+pub(super) fn run(globals: &Globals, options: args::Run, inherited: Vec<OwnedFd>) -> Result<u8> {
+    match options.detach {
+        true => run_detached(globals, &options, inherited),
+        false => run_attended(globals, &options, inherited),
+    }
 }
 
-fn run_detached(globals: &Globals, options: &args::Run) -> Result<u8> {
+fn run_detached(globals: &Globals, options: &args::Run, inherited: Vec<OwnedFd>) -> Result<u8> {
     let manager = manager();
-    let mut created = make(globals, &options.create, console(&options.create), notify_of(manager.as_ref()))?;
+    let mut created =
+        make(globals, &options.create, inherited, console(&options.create), notify_of(manager.as_ref()))?;
     let started = begin(&mut created, manager, &options.create).and_then(|proxy| match proxy {
         Some(proxy) => {
             await_ready(&proxy, &created.spawned.pidfd, created.spawned.pid, options.create.timeout)
@@ -56,7 +60,7 @@ pub(super) fn await_ready(proxy: &Proxy, pidfd: &OwnedFd, pid: i32, limit: Optio
     }
 }
 
-fn run_attended(globals: &Globals, options: &args::Run) -> Result<u8> {
+fn run_attended(globals: &Globals, options: &args::Run, inherited: Vec<OwnedFd>) -> Result<u8> {
     if options.create.console_socket.is_some() {
         let text = "cannot use console socket if orlop will not detach or allocate tty";
         return Err(Error::invalid("--console-socket", text).with_hint("add --detach"));
@@ -64,7 +68,8 @@ fn run_attended(globals: &Globals, options: &args::Run) -> Result<u8> {
     let orphans = if options.create.no_subreaper { Orphans::Leave } else { Orphans::Adopt };
     let foreground = Foreground::begin(orphans)?;
     let manager = manager();
-    let mut created = make(globals, &options.create, Console::Caller, notify_of(manager.as_ref()))?;
+    let mut created =
+        make(globals, &options.create, inherited, Console::Caller, notify_of(manager.as_ref()))?;
     let code = attend(&foreground, &mut created, manager, &options.create);
     let code = code.map_err(|error| undo(&created, error))?;
     if !options.keep {
@@ -125,9 +130,19 @@ fn notify_of(manager: Option<&Manager>) -> Notify {
     if manager.is_some() { Notify::Mounted } else { Notify::Absent }
 }
 
-fn make(globals: &Globals, options: &args::Create, console: Console, notify: Notify) -> Result<Created> {
+/// The standard streams, the listening sockets and the preserved descriptors.
+pub(super) fn inherited(options: &args::Create) -> Result<Vec<OwnedFd>> {
+    descriptors(listen_fds()?.saturating_add(options.preserve_fds))
+}
+
+fn make(
+    globals: &Globals,
+    options: &args::Create,
+    descriptors: Vec<OwnedFd>,
+    console: Console,
+    notify: Notify,
+) -> Result<Created> {
     let sockets = listen_fds()?;
-    let descriptors = descriptors(sockets.saturating_add(options.preserve_fds))?;
     let bundle = Bundle::open(&options.bundle)?;
     let root = root(globals)?;
     let options_of_launch = Options {

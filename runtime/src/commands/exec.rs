@@ -1,6 +1,7 @@
 //! `exec`.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use rustix::fs::CWD;
 use rustix::termios::tcgetwinsize;
 
 use super::container;
-use super::create::{PATIENCE, descriptors};
+use super::create::PATIENCE;
 use crate::bundle;
 use crate::cli::args::{self, ExecArguments, ExecProcess, Globals, SubCgroups};
 use crate::foreground::relay::Relay;
@@ -19,9 +20,8 @@ use crate::{Error, Result};
 /// A paused container may stay so for ever, and who says --ignore-paused wants to wait.
 const PATIENCE_WHEN_PAUSED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-pub(super) fn exec(globals: &Globals, options: &args::Exec) -> Result<u8> {
+pub(super) fn exec(globals: &Globals, options: &args::Exec, descriptors: Vec<OwnedFd>) -> Result<u8> {
     // Before anything of the runtime's own could take the numbers of what the caller hands on.
-    let descriptors = descriptors(options.preserve_fds)?;
     let directory = container(globals, &options.id)?;
     let patience = if options.ignore_paused { PATIENCE_WHEN_PAUSED } else { PATIENCE };
     let launch = Options {

@@ -18,28 +18,44 @@ mod start;
 mod state;
 mod update;
 
+use std::os::fd::OwnedFd;
+
 use crate::cli::args::{Command, Globals, Invocation, RootOrigin};
 use crate::id::ContainerId;
 use crate::state::{Directory, Root};
 use crate::{Error, Kind, Result};
 
-/// Does what the command line asks; the value is the exit status.
+/// The descriptors that the program of `command` gets: the standard streams and those that the caller hands over. Gathered
+/// before anything of the runtime's own, the log among it, can take the number of one that is missing.
+///
+/// # Errors
+/// `Kernel` with EBADF for one that is not open.
+pub fn inherited(command: &Command) -> Result<Vec<OwnedFd>> {
+    match command {
+        Command::Create(options) => create::inherited(options),
+        Command::Run(options) => create::inherited(&options.create),
+        Command::Exec(options) => create::descriptors(options.preserve_fds),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Does what the command line asks with the descriptors of [`inherited`]; the value is the exit status.
 ///
 /// # Errors
 /// What is printed once, by `main`.
-pub fn run(invocation: Invocation) -> Result<u8> {
+pub fn run(invocation: Invocation, inherited: Vec<OwnedFd>) -> Result<u8> {
     let Invocation { globals, command, warnings } = invocation;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match command {
-        Command::Create(options) => create::create(&globals, options),
-        Command::Run(options) => create::run(&globals, options),
+        Command::Create(options) => create::create(&globals, options, inherited),
+        Command::Run(options) => create::run(&globals, options, inherited),
         Command::Start(options) => start::start(&globals, &options),
         Command::State(id) => state::state(&globals, &id),
         Command::Kill(options) => kill::kill(&globals, &options),
         Command::Delete(options) => delete::delete(&globals, &options),
         Command::List(options) => list::list(&globals, &options),
         Command::Spec(options) => spec::spec(&options),
-        Command::Exec(options) => exec::exec(&globals, &options),
+        Command::Exec(options) => exec::exec(&globals, &options, inherited),
         Command::Ps(options) => ps::ps(&globals, &options),
         Command::Pause(id) => pause::pause(&globals, &id),
         Command::Resume(id) => pause::resume(&globals, &id),
