@@ -13,8 +13,10 @@ ARCH := $(shell uname -m)
 MUSL := $(ARCH)-unknown-linux-musl
 TARGET ?= $(shell rustup target list --installed 2>/dev/null | grep -qx $(MUSL) || rustup target add $(MUSL) >/dev/null 2>&1; \
 	rustup target list --installed 2>/dev/null | grep -qx $(MUSL) && echo $(MUSL) || echo $(ARCH)-unknown-linux-gnu)
+# A panic aborts, so nothing ever unwinds and the tables would only be read from the disk.
+FLAGS := -C force-unwind-tables=no
 ifneq (,$(findstring gnu,$(TARGET)))
-export RUSTFLAGS := -C target-feature=+crt-static
+FLAGS += -C target-feature=+crt-static
 endif
 RELEASE := target/$(TARGET)/release
 
@@ -28,7 +30,7 @@ help:
 	@echo "make test-engines the tests under Docker, containerd and Podman alone"
 
 build:
-	cargo build --release --target $(TARGET) -p orlop -p containerd-shim-orlop-v2 -p oci-conformance
+	RUSTFLAGS="$(FLAGS)" cargo build --release --target $(TARGET) -p orlop -p containerd-shim-orlop-v2 -p oci-conformance
 	mkdir -p $(DIST)
 	for program in orlop containerd-shim-orlop-v2 oci-conformance; do \
 	  install -m 0755 $(RELEASE)/$$program $(DIST)/; done
@@ -53,7 +55,7 @@ test-unit test-root test-rootless test-engines: packages build
 	TARGET=$(TARGET) integration-tests/run.sh $(@:test-%=%)
 
 bench: packages build
-	cargo build --release --target $(TARGET) -p integration-tests --bins
+	RUSTFLAGS="$(FLAGS)" cargo build --release --target $(TARGET) -p integration-tests --bins
 	ORLOP=$(abspath $(DIST))/orlop $(RELEASE)/bench --out bench-results
 
 check:
