@@ -14,6 +14,7 @@ pub mod foreground;
 pub mod id;
 pub mod json;
 pub mod launch;
+pub mod netlink;
 pub mod notify;
 pub mod pid_file;
 pub mod plan;

@@ -23,18 +23,30 @@ pub struct Group {
     pub made: Vec<PathBuf>,
 }
 
+/// The directories that [`prepare`] will make and that go with the container, in the order in which they are to be
+/// removed. What exists already is somebody else's.
+pub fn planned(rdt: &IntelRdt, root: &Path, id: &str) -> Vec<PathBuf> {
+    let class = class(rdt, root, id);
+    let monitor = (rdt.monitoring == Monitoring::Own).then(|| class.join("mon_groups").join(id));
+    let own = (rdt.clos == Clos::Own).then_some(class);
+    monitor.into_iter().chain(own).filter(|directory| !exists(directory)).collect()
+}
+
+fn class(rdt: &IntelRdt, root: &Path, id: &str) -> PathBuf {
+    match &rdt.clos {
+        Clos::Own => root.join(id),
+        Clos::Default => root.to_owned(),
+        Clos::Named(name) => root.join(name),
+    }
+}
+
 /// Makes or checks the class and the monitoring group for the container `id` in the resctrl at `root`.
 ///
 /// # Errors
 /// [`Kind::InvalidConfig`] where a class that exists is another one than asked, [`Kind::NotFound`] where one that must
 /// exist does not, and what the kernel refuses; nothing is left behind then.
 pub fn prepare(rdt: &IntelRdt, root: &Path, id: &str) -> Result<Group> {
-    let path = match &rdt.clos {
-        Clos::Own => root.join(id),
-        Clos::Default => root.to_owned(),
-        Clos::Named(name) => root.join(name),
-    };
-    let mut group = Group { path, monitor: None, made: Vec::new() };
+    let mut group = Group { path: class(rdt, root, id), monitor: None, made: Vec::new() };
     let prepared = prepare_class(rdt, &mut group).and_then(|()| prepare_monitor(rdt, id, &mut group));
     match prepared {
         Ok(()) => Ok(group),
@@ -190,6 +202,26 @@ mod tests {
         remove(&group.made).unwrap();
         remove(&group.made).unwrap();
         assert!(!monitor.exists() && fake.0.join("gold").exists());
+    }
+
+    #[test]
+    fn what_goes_with_the_container_is_known_before_it_exists() {
+        let fake = Fake::new("planned");
+        let planned = |clos, monitoring| {
+            planned(&IntelRdt { clos, lines: vec![], monitoring }, &fake.0, "c1")
+                .iter()
+                .map(|path| path.strip_prefix(&fake.0).unwrap().to_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(planned(Clos::Own, Monitoring::Own), ["c1/mon_groups/c1", "c1"]);
+        assert_eq!(planned(Clos::Own, Monitoring::None), ["c1"]);
+        assert_eq!(planned(Clos::Default, Monitoring::Own), ["mon_groups/c1"]);
+        assert_eq!(planned(named("gold"), Monitoring::Own), ["gold/mon_groups/c1"]);
+        std::fs::create_dir(fake.0.join("c1")).unwrap();
+        assert!(planned(Clos::Own, Monitoring::None).is_empty());
+        let error = fake.prepare(Clos::Own, &[], Monitoring::None).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::EXIST));
+        assert!(fake.0.join("c1").exists());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The one thing about network interfaces that needs no netlink.
+//! What rustix lacks for sockets: the one thing about network interfaces that needs no netlink, and options of netlink.
 
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::io::Errno;
@@ -29,4 +29,31 @@ pub fn loopback_up(socket: impl AsFd) -> Result<(), Errno> {
     // SAFETY: the request is a whole struct ifreq, which the kernel reads.
     result(unsafe { libc::syscall(libc::SYS_ioctl, number, libc::SIOCSIFFLAGS, &raw const request) })?;
     Ok(())
+}
+
+/// Lets the kernel explain an error in words (NETLINK_EXT_ACK) and leave the request out of it (NETLINK_CAP_ACK).
+/// setsockopt(2), netlink(7).
+///
+/// # Errors
+/// ENOPROTOOPT for a socket that is not netlink.
+pub fn netlink_explain_errors(socket: impl AsFd) -> Result<(), Errno> {
+    netlink_option(&socket, libc::NETLINK_EXT_ACK)?;
+    netlink_option(&socket, libc::NETLINK_CAP_ACK)
+}
+
+fn netlink_option(socket: impl AsFd, option: libc::c_int) -> Result<(), Errno> {
+    let number = socket.as_fd().as_raw_fd();
+    let on: libc::c_int = 1;
+    // SAFETY: the kernel reads the four bytes of an int that lives through the call.
+    let returned = unsafe {
+        libc::syscall(
+            libc::SYS_setsockopt,
+            number,
+            libc::SOL_NETLINK,
+            option,
+            &raw const on,
+            size_of::<libc::c_int>(),
+        )
+    };
+    result(returned).map(drop)
 }

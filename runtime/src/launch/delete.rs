@@ -10,7 +10,7 @@ use rustix::time::Timespec;
 use super::process::run_hooks;
 use super::state_json;
 use crate::state::{Directory, Progress, State, Status};
-use crate::{Error, Kind, Result, record};
+use crate::{Error, Kind, Result, record, resctrl};
 
 /// How long processes may take to die and cgroups to become removable.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,7 +56,7 @@ pub fn clean_up(
     state: &mut State,
 ) -> Result<Option<Error>> {
     remove_cgroup(state)?;
-    remove_resctrl(state)?;
+    resctrl::remove(&state.resctrl)?;
     let warning = run_poststop(state, record)?;
     directory.remove()?;
     Ok(warning)
@@ -135,17 +135,6 @@ fn remove_cgroup(state: &State) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     cgroup.kill(deadline)?;
     cgroup.remove(deadline)
-}
-
-fn remove_resctrl(state: &State) -> Result<()> {
-    use sys::error::Context;
-    for path in &state.resctrl {
-        match std::fs::remove_dir(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            other => other.context("rmdir", || format!("remove {}", path.display()))?,
-        }
-    }
-    Ok(())
 }
 
 /// Runs the hooks at most once, whatever interrupts them: the record says first that they are about to run.

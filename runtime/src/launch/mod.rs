@@ -11,6 +11,7 @@ pub mod exec;
 pub mod explain;
 pub mod image;
 pub mod listener;
+pub mod net_devices;
 pub mod open;
 pub mod process;
 pub mod saved;
@@ -45,7 +46,7 @@ use crate::record;
 use crate::stages::{Born, Conditions, Privilege, Stages, stages};
 use crate::state::{Directory, Init, Progress, Root, State, Status};
 use crate::step::Step;
-use crate::{Error, Kind, Result, procfs};
+use crate::{Error, Kind, Result, procfs, resctrl};
 use listener::Agent;
 use open::{Inherited, Ready};
 use spawned::{Deadline, Spawned};
@@ -235,6 +236,7 @@ impl Prepared<'_> {
         let cgroup = cgroups::prepare(&request, &self.layout)?;
         state.cgroup = cgroup.record();
         undo.cgroup = Some(state.cgroup.clone());
+        let resctrl = self.prepare_resctrl(undo)?;
         let (stages, root_inode) = (self.stages(), self.root_inode()?);
         // The hooks come after the environment is made (step 2 of the lifecycle), which is what "created" means.
         let around = state_json::around_pid(&state, Status::Created);
@@ -265,6 +267,8 @@ impl Prepared<'_> {
         self.save(spec, directory, root_inode)?;
         let mut talk = talk::Talk::new(self, &plan, &cgroup, spawned);
         let console = talk.until_ready(&mut state, &mut record, undo)?;
+        // The child may not do it, as it may have no right to resctrl; its program is what the class is for.
+        resctrl.iter().try_for_each(|group| group.join(talk.spawned.pid.unsigned_abs()))?;
         state.late = explain::LateSteps::of(&plan.steps, self.config.hooks.start_container_patience());
         state.progress = Progress::Created;
         record.write(&state)?;
@@ -303,8 +307,23 @@ impl Prepared<'_> {
             agent: self.agent(),
             poststart: self.config.hooks.poststart.clone(),
             poststop: self.config.hooks.poststop.clone(),
-            resctrl: Vec::new(),
+            resctrl: self.resctrl_plan(),
         })
+    }
+
+    /// What will be made for `linux.intelRdt`; it is on record before it exists.
+    fn resctrl_plan(&self) -> Vec<PathBuf> {
+        let asked = self.config.intel_rdt.as_ref().zip(self.facts.resctrl());
+        asked.map(|(rdt, root)| resctrl::planned(rdt, root, self.id.as_str())).unwrap_or_default()
+    }
+
+    fn prepare_resctrl(&self, undo: &mut Undo<'_>) -> Result<Option<resctrl::Group>> {
+        let Some((rdt, root)) = self.config.intel_rdt.as_ref().zip(self.facts.resctrl()) else {
+            return Ok(None);
+        };
+        let group = resctrl::prepare(rdt, root, self.id.as_str())?;
+        undo.resctrl = group.made.clone();
+        Ok(Some(group))
     }
 
     /// Who gets the listener of the filter.
@@ -341,7 +360,8 @@ impl Prepared<'_> {
     }
 
     fn adopt(&self) -> Adopt {
-        if self.options.driver == cgroups::Driver::Systemd { Adopt::Await } else { Adopt::Nothing }
+        let systemd = self.options.driver == cgroups::Driver::Systemd;
+        if systemd || !self.config.net_devices.list.is_empty() { Adopt::Await } else { Adopt::Nothing }
     }
 
     fn keyring(&self) -> Option<CString> {

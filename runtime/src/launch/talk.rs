@@ -12,11 +12,12 @@ use rustix::process::Pid;
 use sys::error::Context;
 use sys::task;
 
+use super::copy_up::Tmpfs;
 use super::process::run_hooks;
 use super::spawned::Spawned;
 use super::undo::Undo;
 use super::userns::{Writer, write_maps};
-use super::{Console, Prepared, console, copy_up, state_json};
+use super::{Console, Prepared, console, copy_up, net_devices, state_json};
 use crate::config::limits::Refusal;
 use crate::config::namespaces::Kind as Namespace;
 use crate::plan::{self, Plan};
@@ -70,7 +71,7 @@ impl<'a> Talk<'a> {
                 Said::Failed => return Err(self.spawned.failure(&self.plan.steps, state)),
                 Said::Cloned => self.cloned(message.value, state, record, undo)?,
                 Said::NeedMaps => self.maps()?,
-                Said::NeedAdopt => self.adopt()?,
+                Said::NeedAdopt => self.adopt(undo)?,
                 Said::NeedHooks => self.hooks(state, undo)?,
                 Said::CopyFrom => self.copy_from = fd,
                 Said::CopyTo => self.copy(fd)?,
@@ -124,10 +125,15 @@ impl<'a> Talk<'a> {
             && score.is_some_and(|score| score.refusal == Refusal::IsWarnedOf)
     }
 
-    fn adopt(&self) -> Result<()> {
+    fn adopt(&self, undo: &mut Undo<'_>) -> Result<()> {
         let pid = Pid::from_raw(self.spawned.pid)
             .ok_or_else(|| Error::new(Kind::Internal, "the new process has no pid"))?;
-        self.cgroup.adopt(pid)
+        self.cgroup.adopt(pid)?;
+        let devices = &self.prepared.config.net_devices.list;
+        if !devices.is_empty() {
+            undo.net_devices = Some(net_devices::move_to(devices, self.spawned.pid)?);
+        }
+        Ok(())
     }
 
     fn hooks(&mut self, state: &State, undo: &mut Undo<'_>) -> Result<()> {
@@ -142,10 +148,18 @@ impl<'a> Talk<'a> {
     }
 
     fn copy(&mut self, to: Option<OwnedFd>) -> Result<()> {
-        match (self.copy_from.take(), to) {
-            (Some(from), Some(to)) => copy_up::copy(&from, &to, &self.spawned.deadline),
-            _ => Err(Error::new(Kind::Internal, "a copy without directories")),
-        }
+        let (Some(from), Some(to)) = (self.copy_from.take(), to) else {
+            return Err(Error::new(Kind::Internal, "a copy without directories"));
+        };
+        let namespaces = &self.prepared.config.namespaces;
+        let own = !namespaces.is_new(Namespace::User) && namespaces.path(Namespace::User).is_none();
+        let tmpfs = if own { Tmpfs::Own } else { Tmpfs::OfContainer };
+        copy_up::copy(&from, &to, tmpfs, &self.spawned.deadline).map_err(|error| {
+            match self.plan.steps.get(self.spawned.page.step() as usize) {
+                Some(step) => error.with_key(step.key.clone().into_owned()),
+                None => error,
+            }
+        })
     }
 
     fn take_console(&mut self, master: Option<OwnedFd>) -> Result<()> {

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, pidfd_send_signal};
 
+use super::net_devices::Moved;
 use super::process::run_hooks;
 use super::spawned::reap;
 use crate::config::hooks::Hook;
 use crate::state::Directory;
-use crate::{Error, Result};
+use crate::{Error, Result, resctrl};
 
 /// How long the undoing of a cgroup may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,6 +29,8 @@ pub struct Undo<'a> {
     pub hooks_ran: Option<String>,
     /// Directories of resctrl.
     pub resctrl: Vec<std::path::PathBuf>,
+    /// Network interfaces that have moved into the container.
+    pub net_devices: Option<Moved>,
 }
 
 impl<'a> Undo<'a> {
@@ -40,15 +43,18 @@ impl<'a> Undo<'a> {
             poststop: Vec::new(),
             hooks_ran: None,
             resctrl: Vec::new(),
+            net_devices: None,
         }
     }
 
     /// Takes everything back. What cannot be is added to `cause`.
     pub fn undo(self, cause: Error) -> Error {
         let steps = [
+            // Before the end of the namespace, with which a virtual interface would end.
+            self.return_net_devices(),
             self.end_init(),
             self.remove_cgroup(),
-            self.remove_resctrl(),
+            resctrl::remove(&self.resctrl),
             self.run_poststop(),
             self.directory.remove(),
         ];
@@ -69,11 +75,8 @@ impl<'a> Undo<'a> {
         cgroup.remove(deadline)
     }
 
-    fn remove_resctrl(&self) -> Result<()> {
-        use sys::error::Context;
-        self.resctrl.iter().try_for_each(|path| {
-            std::fs::remove_dir(path).context("rmdir", || format!("remove {}", path.display()))
-        })
+    fn return_net_devices(&self) -> Result<()> {
+        self.net_devices.as_ref().map_or(Ok(()), Moved::back)
     }
 
     fn run_poststop(&self) -> Result<()> {
