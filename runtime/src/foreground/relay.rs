@@ -36,6 +36,8 @@ pub struct Relay {
     input: Option<Input>,
     output: Option<Output>,
     typed: Buffer,
+    /// Whether what was typed last did not end a line.
+    within_line: bool,
     printed: Buffer,
     /// What poll(2) said of the caller's streams.
     ready: Ready,
@@ -71,6 +73,7 @@ impl Relay {
             input: Some(Input::new(0)),
             output: Some(Output::new(1)),
             typed: Buffer::new(INPUT),
+            within_line: false,
             printed: Buffer::new(OUTPUT),
             ready: Ready::default(),
             rest: None,
@@ -161,7 +164,8 @@ impl Relay {
         };
         match self.typed.fill(|space| input.read(space)) {
             Ok(0) => self.end_input(),
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+            Ok(_) => self.within_line = !matches!(self.typed.last(), Some(b'\n' | b'\r')),
+            Err(Errno::AGAIN | Errno::INTR) => {}
             // A job in the background has no input; on a terminal that was hung up it has ended.
             Err(_) if raw::is_in_background(input.descriptor()) => self.input = None,
             Err(_) => self.end_input(),
@@ -173,7 +177,7 @@ impl Relay {
     fn end_input(&mut self) {
         self.input = None;
         let Some(byte) = self.master.end_of_file() else { return };
-        let times = if matches!(self.typed.last(), None | Some(b'\n' | b'\r')) { 1 } else { 2 };
+        let times = if self.within_line { 2 } else { 1 };
         let _ = self.typed.fill(|space| {
             space.iter_mut().take(times).for_each(|place| *place = byte);
             Ok(times)
