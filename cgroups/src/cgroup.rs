@@ -114,6 +114,7 @@ impl Cgroup {
     /// process in; the process then joins the group of `init`.
     pub fn join(&self, targets: &[&str], init: Option<Pid>) -> Result<Join> {
         let targets = targets.iter().map(|target| Target::parse(target)).collect::<Result<Vec<_>>>()?;
+        targets.iter().try_for_each(|target| target.check(&self.record.places))?;
         let mut join = Join::default();
         for place in &self.record.places {
             let sub = sub_path(place, &targets);
@@ -271,6 +272,22 @@ impl<'a> Target<'a> {
         let path =
             path::beneath(path).map_err(|error| Error::invalid("--cgroup", error.what().to_owned()))?;
         Ok(Self { names, path })
+    }
+
+    /// A name without a hierarchy would leave the process in the container's own group without a word.
+    fn check(&self, places: &[Place]) -> Result<()> {
+        let has = |name: &str| {
+            places
+                .iter()
+                .any(|place| place.version == Version::V1 && place.names.split(',').any(|own| own == name))
+        };
+        match self.names.split(',').find(|name| !self.names.is_empty() && !has(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let what = format!("the container has no version 1 hierarchy {name:?}");
+                Err(Error::new(Kind::Unsupported, what).with_key("--cgroup"))
+            }
+        }
     }
 
     fn means(&self, place: &Place) -> bool {

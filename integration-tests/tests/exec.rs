@@ -657,15 +657,22 @@ fn sub_groups_stay_beneath_the_container(world: &World) -> Outcome {
     for sub in ["../x", "..", "a/../../x", "memory:../x", "memory:..", "no/such/group", "memory:no/such"] {
         exec(world, &id, &["--cgroup", sub], &["/bin/true"]).fails();
     }
-    let group = group_of(&probe(world, &id, &[]), "pids");
-    let below = format!("/sys/fs/cgroup/pids{group}/below");
-    if fs::create_dir(&below).is_err() {
-        return integration_tests::skip("no version 1 hierarchy of pids here");
+    let pids = fs::exists("/sys/fs/cgroup/pids").unwrap();
+    // Version 1 names a hierarchy, version 2 has no name.
+    let (names, mount, target) = match pids {
+        true => ("pids", "/sys/fs/cgroup/pids", "pids:below"),
+        false => ("", "/sys/fs/cgroup", "below"),
+    };
+    let group = group_of(&probe(world, &id, &[]), names);
+    let below = format!("{mount}{group}/below");
+    fs::create_dir(&below).unwrap();
+    let inside = probe(world, &id, &["--cgroup", target]);
+    assert_eq!(group_of(&inside, names), format!("{group}/below"));
+    if pids {
+        let memory = |report: &Report| group_of(report, "memory");
+        assert_eq!(memory(&inside), memory(&probe(world, &id, &[])), "the other hierarchies stay");
     }
-    let inside = probe(world, &id, &["--cgroup", "pids:below"]);
-    assert_eq!(group_of(&inside, "pids"), format!("{group}/below"));
-    assert_eq!(group_of(&inside, "memory"), group_of(&probe(world, &id, &["--cgroup", "pids:/"]), "memory"));
-    fs::remove_dir(below).unwrap();
+    wait_until("the group is empty", LIMIT, || fs::remove_dir(&below).is_ok());
     Ok(())
 }
 
@@ -751,8 +758,11 @@ fn residue(world: &World, pid: i32) -> (usize, usize, usize, usize) {
     let state = fs::read_dir(&world.root).unwrap().flatten();
     let files = state.map(|entry| count(entry.path().to_str().unwrap())).sum();
     let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    let group = cgroups.lines().find_map(|line| line.split_once(":pids:")).map(|(_, group)| group);
-    let groups = group.map_or(0, |group| count(&format!("/sys/fs/cgroup/pids{group}")));
+    let places =
+        cgroups.lines().filter_map(|line| line.splitn(3, ':').skip(1).collect::<Vec<_>>().try_into().ok());
+    let group =
+        |[names, path]: [&str; 2]| format!("/sys/fs/cgroup/{}{path}", names.trim_start_matches("name="));
+    let groups = places.map(group).filter(|path| fs::exists(path).unwrap()).map(|path| count(&path)).sum();
     (processes, files, count(&format!("/proc/{pid}/fd")), groups)
 }
 
