@@ -33,13 +33,12 @@ fn main() -> ExitCode {
         docker_sees_exit_codes_and_errors,
         docker_publishes_a_port_on_a_bridge,
         docker_stops_and_removes_a_container,
+        docker_filters_system_calls,
+        docker_limits_and_updates,
     ])
 }
 
 const IMAGE: &str = "docker.io/library/it-busybox:latest";
-
-/// The filter of an engine's default profile needs a runtime that applies filters; this one is tested for the rest.
-const NO_FILTER: [&str; 2] = ["--security-opt", "seccomp=unconfined"];
 
 /// The cgroup that an engine puts its containers below, instead of one of its own that would stay; gone with this.
 struct Parent {
@@ -246,7 +245,6 @@ impl Podman<'_> {
         let group = format!("/{}", self.parent.name);
         let mut words = vec!["run", "--network", "none", "--cgroup-parent", &group];
         words.extend(limits);
-        words.extend(NO_FILTER);
         words.extend(options);
         words.push("it-busybox:latest");
         words.extend(program);
@@ -336,7 +334,6 @@ impl Docker<'_> {
 
     fn run(&self, options: &[&str], program: &[&str]) -> Ran {
         let mut words = vec!["run", "--runtime", "orlop"];
-        words.extend(NO_FILTER);
         words.extend(options);
         words.push("it-busybox:latest");
         words.extend(program);
@@ -394,5 +391,56 @@ fn docker_stops_and_removes_a_container(world: &World) -> Outcome {
     docker.call(&["kill", "it-sleep"]).ok();
     docker.call(&["rm", "it-sleep"]).ok();
     assert!(!docker.call(&["ps", "--all", "--quiet"]).ok().out.contains(char::is_alphanumeric));
+    Ok(())
+}
+
+/// The default profile, one from a file and none at all, as /proc/self/status and the calls themselves show.
+fn docker_filters_system_calls(world: &World) -> Outcome {
+    let docker = docker(world)?;
+    let mode = |options: &[&str]| {
+        let options = [&["--rm"], options].concat();
+        docker.run(&options, &["/bin/busybox", "grep", "Seccomp:", "/proc/self/status"]).ok().out
+    };
+    assert_eq!(mode(&[]).split_whitespace().last(), Some("2"));
+    assert_eq!(mode(&["--security-opt", "seccomp=unconfined"]).split_whitespace().last(), Some("0"));
+    let profile = world.path("profile.json");
+    let rule = serde_json::json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}],
+    });
+    std::fs::write(&profile, rule.to_string()).expect("profile");
+    let option = format!("seccomp={}", profile);
+    let refused =
+        docker.run(&["--rm", "--security-opt", &option], &["/bin/busybox", "mkdir", "/tmp/refused"]);
+    refused.fails().says("No space left on device");
+    Ok(())
+}
+
+/// What `-m`, `--cpus`, `--pids-limit` and `update` say stands in the container's cgroup.
+fn docker_limits_and_updates(world: &World) -> Outcome {
+    let docker = docker(world)?;
+    let limits =
+        ["--detach", "--name", "it-limits", "--memory", "64m", "--cpus", "0.5", "--pids-limit", "50"];
+    docker.run(&limits, &["/bin/sleep", "1000"]).ok();
+    let pid = docker.call(&["inspect", "--format", "{{.State.Pid}}", "it-limits"]).ok().out;
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", pid.trim())).expect("cgroups");
+    let value = |controller: &str, file: &str| {
+        let line = groups.lines().find(|line| line.split(':').nth(1) == Some(controller)).expect("hierarchy");
+        let group = line.splitn(3, ':').nth(2).expect("path");
+        std::fs::read_to_string(format!("/sys/fs/cgroup/{controller}{group}/{file}")).expect("file")
+    };
+    assert_eq!(value("memory", "memory.limit_in_bytes").trim(), "67108864");
+    assert_eq!(value("cpu", "cpu.cfs_quota_us").trim(), "50000");
+    assert_eq!(value("pids", "pids.max").trim(), "50");
+    docker.call(&["update", "--memory", "96m", "--memory-swap", "96m", "--cpus", "0.25", "it-limits"]).ok();
+    assert_eq!(value("memory", "memory.limit_in_bytes").trim(), "100663296");
+    assert_eq!(value("cpu", "cpu.cfs_quota_us").trim(), "25000");
+    docker.call(&["pause", "it-limits"]).ok();
+    let status = docker.call(&["inspect", "--format", "{{.State.Status}}", "it-limits"]).ok().out;
+    assert_eq!(status.trim(), "paused");
+    docker.call(&["unpause", "it-limits"]).ok();
+    assert!(docker.call(&["top", "it-limits"]).ok().out.contains("sleep"));
+    assert_eq!(docker.call(&["exec", "it-limits", "/bin/echo", "inside"]).ok().out, "inside\n");
+    docker.call(&["rm", "--force", "it-limits"]).ok();
     Ok(())
 }
