@@ -41,10 +41,6 @@ impl LateSteps {
         let wait =
             steps.iter().position(|step| matches!(step.op, Op::AwaitStart { .. })).unwrap_or(steps.len());
         let late = steps.get(wait + 1..).unwrap_or_default();
-        let program = late.iter().rev().find_map(|step| match step.op {
-            Op::Execute { args, .. } => args.iter().next().map(|name| name.to_string_lossy().into_owned()),
-            _ => None,
-        });
         let hook_output = late.iter().find_map(|step| match step.op {
             Op::Hook { hook } => Some(hook.output.0),
             _ => None,
@@ -52,7 +48,7 @@ impl LateSteps {
         Self {
             first: u32::try_from(wait + 1).unwrap_or(u32::MAX),
             texts: late.iter().map(|step| (step.key.to_string(), step.op.to_string())).collect(),
-            program: program.unwrap_or_default(),
+            program: program_of(late),
             tried: tried(steps),
             hook_output,
             patience_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
@@ -121,9 +117,12 @@ pub fn failure(report: &Report, steps: &[Step<'_>], pids: [i32; 2], printed: imp
         return Error::kernel("set up the container", report.call().to_owned(), report.errno());
     };
     let error = match &step.op {
-        Op::FindExecutable { candidates } => {
-            hinted(executable(report.errno(), *candidates), pids, &tried(steps), report.errno())
-        }
+        Op::FindExecutable { candidates } => hinted(
+            executable(report.errno(), *candidates, &program_of(steps)),
+            pids,
+            &tried(steps),
+            report.errno(),
+        ),
         Op::Execute { args, .. } => {
             let name = args.iter().next().map(|name| name.to_string_lossy().into_owned());
             hinted(execute(&name.unwrap_or_default(), report), pids, &tried(steps), report.errno())
@@ -179,23 +178,31 @@ fn hinted_by(error: Error, root: Option<&OwnedFd>, pid: i32, tried: &Tried, errn
 }
 
 /// The texts for an executable that is not there, in the words that engines look for.
-fn executable(errno: Errno, candidates: List<'_>) -> Error {
+fn executable(errno: Errno, candidates: List<'_>, program: &str) -> Error {
     let first = candidates.iter().next().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
-    let name = first.rsplit('/').next().unwrap_or_default().to_owned();
-    match (errno, candidates.count()) {
-        (Errno::NOENT, 1) => {
+    match errno {
+        Errno::NOENT if program.contains('/') => {
             Error::new(Kind::NotFound, format!("exec: {first:?}: stat {first}: no such file or directory"))
         }
-        (Errno::NOENT, _) => {
-            Error::new(Kind::NotFound, format!("exec: {name:?}: executable file not found in $PATH"))
+        Errno::NOENT => {
+            Error::new(Kind::NotFound, format!("exec: {program:?}: executable file not found in $PATH"))
         }
-        (Errno::ISDIR, _) => {
+        Errno::ISDIR => {
             Error::new(Kind::Kernel, format!("exec: {first:?}: is a directory: permission denied"))
         }
-        (Errno::ACCESS, _) => Error::new(Kind::Kernel, format!("exec: {first:?}: permission denied")),
-        (Errno::NOTDIR, _) => Error::new(Kind::Kernel, format!("exec: {first:?}: not a directory")),
-        (errno, _) => Error::kernel(format!("exec: {first:?}"), "stat", errno),
+        Errno::ACCESS => Error::new(Kind::Kernel, format!("exec: {first:?}: permission denied")),
+        Errno::NOTDIR => Error::new(Kind::Kernel, format!("exec: {first:?}: not a directory")),
+        errno => Error::kernel(format!("exec: {first:?}"), "stat", errno),
     }
+}
+
+/// `args[0]` of the program that the steps execute.
+fn program_of(steps: &[Step<'_>]) -> String {
+    let name = steps.iter().rev().find_map(|step| match step.op {
+        Op::Execute { args, .. } => args.iter().next().map(|name| name.to_string_lossy().into_owned()),
+        _ => None,
+    });
+    name.unwrap_or_default()
 }
 
 /// What failed after start, from the page and the record. `root` was opened before, as init may be gone by now;
