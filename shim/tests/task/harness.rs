@@ -190,13 +190,26 @@ impl World {
     }
 
     fn command(&self, bundle: &Path, id: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_containerd-shim-orlop-v2"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_containerd-shim-orlop-v2")), bundle, id)
+    }
+
+    fn command_of(&self, program: &Path, bundle: &Path, id: &str) -> Command {
+        let mut command = Command::new(program);
         command
             .current_dir(bundle)
             .args(["-namespace", &self.namespace, "-address"])
             .arg(self.dir.join("containerd.sock"));
         command.args(["-publish-binary", "/bin/false", "-id", id]).env("TTRPC_ADDRESS", self.events_socket());
         command
+    }
+
+    /// A shim that is this program, and finds no other one.
+    pub(crate) fn shim_of(&self, program: &Path, bundle: &Path, id: &str) -> Shim {
+        let mut command = self.command_of(program, bundle, id);
+        let output = command.arg("start").env("PATH", "/nonexistent").stdin(Stdio::null()).output().unwrap();
+        let shim = Shim::connect(&String::from_utf8(output.stdout).unwrap());
+        self.shims.lock().unwrap().push(shim.pid);
+        shim
     }
 
     /// `start` with this standard input; what it printed.

@@ -206,3 +206,26 @@ fn strays_are_reaped_and_helpers_too() {
     assert!(is_running(pid));
     shim.end(&world, "c1");
 }
+
+#[test]
+fn nothing_of_the_host_is_executed_for_a_container() {
+    if !able() {
+        return;
+    }
+    let world = World::new();
+    let bundle = world.bundle("c1", "sleep 100");
+    // Neither the shim nor a runtime can be executed again: the one is removed, the other is not in PATH.
+    let copy = world.dir.join("containerd-shim-copy-v2");
+    std::fs::copy(env!("CARGO_BIN_EXE_containerd-shim-orlop-v2"), &copy).unwrap();
+    let shim = world.shim_of(&copy, &bundle, "c1");
+    std::fs::remove_file(&copy).unwrap();
+    let pid = shim.create(&world, "c1").unwrap();
+    let image = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    assert_eq!(image.to_str(), Some("/memfd:orlop-init (deleted)"));
+    assert_eq!(shim.start("c1", "").unwrap(), pid);
+    shim.exec("c1", "e1", "exit 6").unwrap();
+    shim.start("c1", "e1").unwrap();
+    assert_eq!(shim.wait("c1", "e1").unwrap().exit_status, 6);
+    shim.delete("c1", "e1").unwrap();
+    shim.end(&world, "c1");
+}
