@@ -1,13 +1,14 @@
 //! orlop as a library: create, start and end containers from a bundle.
 //!
 //! The parent side never changes the state of the calling process (no chdir, umask, signal handler, environment or
-//! leaked descriptor), so a program with threads can embed it. Start at [`launch`] for what happens, at [`config`] for
+//! leaked descriptor), so a program with threads can embed it. Start at [`container`] to use it, at [`launch`] for what happens, at [`config`] for
 //! what a key of config.json means, at [`plan`] for the order.
 
 pub mod bundle;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod container;
 pub mod facts;
 pub mod features;
 pub mod foreground;
