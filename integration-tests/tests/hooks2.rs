@@ -162,9 +162,9 @@ fn every_hook_gets_its_own_state(world: &World) -> Outcome {
     let bundle = world.bundle().args(&["/bin/sleep", "1000"]).bind(&out, "/out", &["bind"]);
     let mut bundle = bundle.edit(|config| config["annotations"] = json!({"it.key": "value"}));
     let kinds = [
-        ("prestart", "creating"),
-        ("createRuntime", "creating"),
-        ("createContainer", "creating"),
+        ("prestart", "created"),
+        ("createRuntime", "created"),
+        ("createContainer", "created"),
         ("startContainer", "created"),
         ("poststart", "running"),
         ("poststop", "stopped"),
