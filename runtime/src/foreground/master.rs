@@ -3,10 +3,6 @@
 //! While no process has the slave open, poll(2) reports a hang-up without end, and a program that opens its console for
 //! each message makes that come and go. So the master is watched edge-triggered through an epoll(7) descriptor, which
 //! becomes readable only when something has changed.
-//!
-//! The slave is never opened here, although that would end the hang-ups as well: when the first process of the session
-//! ends while anybody has the slave open, the kernel hangs the terminal up and throws away the output that was not read
-//! yet (`tty_ldisc_hangup`, `pty_flush_buffer`).
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
