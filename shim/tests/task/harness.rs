@@ -40,6 +40,10 @@ impl Inbox {
         self.told.lock().unwrap().clone()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.told.lock().unwrap().len()
+    }
+
     /// Waits until an event whose topic and text contain the two was told.
     pub(crate) fn await_event(&self, topic: &str, text: &str) -> Vec<Told> {
         let deadline = Instant::now() + Duration::from_secs(20);
