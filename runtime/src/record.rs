@@ -13,7 +13,7 @@
 use std::os::fd::OwnedFd;
 
 use child::page::Page;
-use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, fstat, openat};
+use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, fstat, openat, renameat};
 use rustix::io::{pread, pwrite};
 use serde::{Deserialize, Serialize};
 use sys::error::Context;
@@ -30,6 +30,8 @@ const LONGEST: u64 = 1 << 30;
 
 /// The name of the file in the container's state directory.
 const NAME: &str = "record";
+/// Its name until its first state is written.
+const UNNAMED: &str = "record.new";
 
 /// An open record file.
 #[derive(Debug)]
@@ -45,15 +47,18 @@ impl File {
     /// # Errors
     /// `Kernel`, among others for a full disk; the space for all later transitions is reserved here.
     pub fn create<T: Serialize>(directory: &OwnedFd, value: &T) -> Result<Self> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file =
-            openat(directory, NAME, flags, Mode::RUSR | Mode::WUSR).context("openat", || what("create"))?;
+        // It gets its name when it is whole: a file without a slot would be a damaged record, not an abandoned claim. What
+        // such a claim left is overwritten.
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(directory, UNNAMED, flags, Mode::RUSR | Mode::WUSR)
+            .context("openat", || what("create"))?;
         let payload = encode(value)?;
         let slot = ((HEADER + payload.len() + HEADROOM) as u64).next_multiple_of(PAGE);
         fallocate(&file, FallocateFlags::empty(), 0, PAGE + 2 * slot)
             .context("fallocate", || what("reserve"))?;
         let mut record = Self { file, slot, generation: 0 };
         record.write_payload(&payload)?;
+        renameat(directory, UNNAMED, directory, NAME).context("renameat", || what("name"))?;
         Ok(record)
     }
 
