@@ -138,6 +138,9 @@ impl Drop for Containerd {
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
         let _ = fs::remove_dir(Path::new("/run/containerd/runc").join(&self.namespace));
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().filter_map(Result::ok) {
+            let _ = fs::remove_dir(hierarchy.path().join(&self.namespace));
+        }
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
