@@ -304,8 +304,12 @@ fn stalled(world: &World) -> (Child, OwnedFd) {
     let id = world.id();
     let (reader, writer) = pipe();
     let child = spawn(world, &id, &bundle, Stdio::null(), writer);
-    wait_until("the pipe is full", LIMIT, || rustix::io::ioctl_fionread(&reader).unwrap() > 60_000);
-    std::thread::sleep(Duration::from_millis(200));
+    let held = || rustix::io::ioctl_fionread(&reader).unwrap();
+    wait_until("the pipe is full", LIMIT, || {
+        let before = held();
+        std::thread::sleep(Duration::from_millis(300));
+        before > 0 && before == held()
+    });
     let before = ticks(child.id());
     std::thread::sleep(Duration::from_millis(500));
     assert!(ticks(child.id()) - before <= 1, "the run spins");
@@ -541,7 +545,7 @@ fn a_number_of_listening_sockets_that_is_none_is_refused(world: &World) -> Outco
     }
     // Far beyond what a process may have open.
     let words = ["run", "--bundle", bundle.path(), &world.id()];
-    world.orlop_after("export LISTEN_FDS=4000000000", &words).fails().says("descriptor 3");
+    world.orlop_after("exec 3<&-; export LISTEN_FDS=4000000000", &words).fails().says("descriptor 3");
     Ok(())
 }
 
