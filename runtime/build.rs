@@ -61,10 +61,11 @@ fn build(workspace: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
     Ok(folder.join(target).join("image/init"))
 }
 
-/// The commit for `--version`; empty outside a repository.
+/// The commit for `--version`; `unknown` outside a repository.
 fn commit(workspace: &Path) -> String {
     let output =
         Command::new("git").current_dir(workspace).args(["rev-parse", "--short=12", "HEAD"]).output();
     let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
-    text.and_then(|text| String::from_utf8(text).ok()).unwrap_or_default().trim().to_owned()
+    let text = text.and_then(|text| String::from_utf8(text).ok()).unwrap_or_default();
+    if text.trim().is_empty() { "unknown".to_owned() } else { text.trim().to_owned() }
 }

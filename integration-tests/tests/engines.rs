@@ -408,7 +408,7 @@ fn docker_filters_system_calls(world: &World) -> Outcome {
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}],
     });
-    std::fs::write(&profile, rule.to_string()).expect("profile");
+    fs::write(&profile, rule.to_string()).expect("profile");
     let option = format!("seccomp={}", profile);
     let refused =
         docker.run(&["--rm", "--security-opt", &option], &["/bin/busybox", "mkdir", "/tmp/refused"]);
@@ -423,11 +423,11 @@ fn docker_limits_and_updates(world: &World) -> Outcome {
         ["--detach", "--name", "it-limits", "--memory", "64m", "--cpus", "0.5", "--pids-limit", "50"];
     docker.run(&limits, &["/bin/sleep", "1000"]).ok();
     let pid = docker.call(&["inspect", "--format", "{{.State.Pid}}", "it-limits"]).ok().out;
-    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", pid.trim())).expect("cgroups");
+    let groups = fs::read_to_string(format!("/proc/{}/cgroup", pid.trim())).expect("cgroups");
     let value = |controller: &str, file: &str| {
         let line = groups.lines().find(|line| line.split(':').nth(1) == Some(controller)).expect("hierarchy");
         let group = line.splitn(3, ':').nth(2).expect("path");
-        std::fs::read_to_string(format!("/sys/fs/cgroup/{controller}{group}/{file}")).expect("file")
+        fs::read_to_string(format!("/sys/fs/cgroup/{controller}{group}/{file}")).expect("file")
     };
     assert_eq!(value("memory", "memory.limit_in_bytes").trim(), "67108864");
     assert_eq!(value("cpu", "cpu.cfs_quota_us").trim(), "50000");

@@ -3,6 +3,12 @@
 //!
 //! It needs root and a static busybox, and says so where it has neither.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test code: a failed expectation ends the test"
+)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,6 @@
 
 use core::ffi::{CStr, c_char};
 use core::marker::PhantomData;
-use core::ptr::null;
 
 use rustix::fd::{IntoRawFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags, ResolveFlags, accessat, statat};
@@ -168,7 +167,7 @@ impl<'a> Pointers<'a> {
             *slot = text.as_ptr();
         }
         // The last slot is never written, so the array ends with null.
-        if array.last().is_some_and(|last| *last == null()) {
+        if array.last().is_some_and(|last| last.is_null()) {
             Ok(Self { array, strings: PhantomData })
         } else {
             Err(Errno::INVAL)
