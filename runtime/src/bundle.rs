@@ -32,6 +32,8 @@ pub const DEEPEST: usize = 1 << 16;
 pub struct Bundle {
     path: PathBuf,
     directory: OwnedFd,
+    /// The file of the configuration; a relative path starts at the directory.
+    config: PathBuf,
 }
 
 impl Bundle {
@@ -45,7 +47,16 @@ impl Bundle {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = openat(CWD, path, flags, Mode::empty())
             .map_err(|errno| not_found(errno, format!("bundle {}", path.display())))?;
-        Ok(Self { path: absolute.components().collect(), directory })
+        Ok(Self { path: absolute.components().collect(), directory, config: PathBuf::from(CONFIG) })
+    }
+
+    /// The same bundle with its configuration in another file; a relative path starts at the bundle.
+    #[must_use]
+    pub fn with_config(mut self, config: Option<&Path>) -> Self {
+        if let Some(config) = config {
+            self.config = config.to_owned();
+        }
+        self
     }
 
     /// The absolute path.
@@ -64,7 +75,7 @@ impl Bundle {
     /// [`Kind::NotFound`] without the file, [`Kind::InvalidConfig`] with the key, line and column for a text that is
     /// not a configuration.
     pub fn config(&self) -> Result<Spec> {
-        parse(&self.config_text()?, CONFIG)
+        parse(&self.config_text()?, &self.config.to_string_lossy())
     }
 
     /// The bytes of config.json.
@@ -72,10 +83,14 @@ impl Bundle {
     /// # Errors
     /// [`Kind::NotFound`] without the file, [`Kind::InvalidConfig`] if it is no regular file or too large.
     pub fn config_text(&self) -> Result<Vec<u8>> {
-        read(self.directory(), Path::new(CONFIG)).map_err(|error| match error.kind() {
+        read(self.directory(), &self.config).map_err(|error| match error.kind() {
             Kind::NotFound => Error::new(
                 Kind::NotFound,
-                format!("JSON specification file {CONFIG} not found in {}", self.path.display()),
+                format!(
+                    "JSON specification file {} not found in {}",
+                    self.config.display(),
+                    self.path.display()
+                ),
             ),
             _ => error,
         })

@@ -30,6 +30,11 @@ pub(super) fn create(globals: &Globals, options: args::Create, inherited: Vec<Ow
 }
 
 pub(super) fn run(globals: &Globals, options: args::Run, inherited: Vec<OwnedFd>) -> Result<u8> {
+    if options.seccomp_learn.is_some() {
+        return Err(
+            Error::new(Kind::Unsupported, "learning a profile is not built yet").with_key("--seccomp-learn")
+        );
+    }
     match options.detach {
         true => run_detached(globals, &options, inherited),
         false => run_attended(globals, &options, inherited),
@@ -143,7 +148,10 @@ fn make(
     notify: Notify,
 ) -> Result<Created> {
     let sockets = listen_fds()?;
-    let bundle = Bundle::open(&options.bundle)?;
+    let bundle = Bundle::open(&options.bundle)?.with_config(options.config.as_deref());
+    if globals.strict {
+        super::plan::refuse_warnings(&bundle)?;
+    }
     let root = root(globals)?;
     let options_of_launch = Options {
         descriptors,

@@ -46,6 +46,11 @@ pub fn inherited(command: &Command) -> Result<Vec<OwnedFd>> {
 pub fn run(invocation: Invocation, inherited: Vec<OwnedFd>) -> Result<u8> {
     let Invocation { globals, command, warnings } = invocation;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    if globals.timing.is_some() {
+        return Err(
+            Error::new(Kind::Unsupported, "the timing of phases is not built yet").with_key("--timing")
+        );
+    }
     match command {
         Command::Create(options) => create::create(&globals, options, inherited),
         Command::Run(options) => create::run(&globals, options, inherited),

@@ -10,7 +10,7 @@ use crate::launch;
 use crate::{Error, Result};
 
 pub(super) fn plan(globals: &Globals, options: &args::Plan) -> Result<u8> {
-    let bundle = Bundle::open(&options.bundle)?;
+    let bundle = Bundle::open(&options.bundle)?.with_config(options.config.as_deref());
     let lines = launch::describe(&bundle, super::create::driver(globals))?;
     print(&format!("{}\n", lines.join("\n")))?;
     Ok(0)
@@ -18,7 +18,7 @@ pub(super) fn plan(globals: &Globals, options: &args::Plan) -> Result<u8> {
 
 /// Every violation and every key that this host would ignore, a line each; violations make the exit status 1.
 pub(super) fn validate(_: &Globals, options: &args::Validate) -> Result<u8> {
-    let bundle = Bundle::open(&options.bundle)?;
+    let bundle = Bundle::open(&options.bundle)?.with_config(options.config.as_deref());
     let spec = bundle.config()?;
     let mut problems = Problems::default();
     let config = Config::check(&spec, bundle.path(), &Facts::default(), &mut problems);
@@ -33,6 +33,17 @@ pub(super) fn validate(_: &Globals, options: &args::Validate) -> Result<u8> {
         print(&format!("warning: {ignored}\n"))?;
     }
     Ok(u8::from(!problems.errors.is_empty()))
+}
+
+/// `--strict`: what would only be warned of is an error, before anything is made.
+pub(super) fn refuse_warnings(bundle: &Bundle) -> Result<()> {
+    let spec = bundle.config()?;
+    let mut problems = Problems::default();
+    let config = Config::check(&spec, bundle.path(), &Facts::default(), &mut problems);
+    launch::filter(&spec, &config, &mut problems);
+    let warnings = std::mem::take(&mut problems.warnings);
+    problems.errors.extend(warnings);
+    problems.finish().map(drop)
 }
 
 /// The JSON pointer of the key (RFC 6901), then what is wrong there.
