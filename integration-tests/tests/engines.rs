@@ -52,8 +52,13 @@ fn parent(world: &World) -> Parent {
 
 impl Drop for Parent {
     fn drop(&mut self) {
-        for top in layout::groups_named(&self.name) {
-            remove_tree(&top);
+        // The engine's monitor may take a moment to die after its client has returned.
+        for _ in 0..100 {
+            layout::groups_named(&self.name).iter().for_each(|top| remove_tree(top));
+            if layout::groups_named(&self.name).is_empty() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
         }
     }
 }
