@@ -1,15 +1,19 @@
-//! The time of day as the state writes it.
+//! The time of day as the state and the log write it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Now in UTC: RFC 3339 with nanoseconds.
 pub fn now() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    rfc3339(SystemTime::now())
+}
+
+/// `time` in UTC with nanoseconds, as in `2026-11-20T21:33:00.000000001Z`. A time before 1970 is given as 1970.
+pub fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     format(since.as_secs(), since.subsec_nanos())
 }
 
-/// Seconds since 1970 as RFC 3339.
-pub fn format(seconds: u64, nanoseconds: u32) -> String {
+fn format(seconds: u64, nanoseconds: u32) -> String {
     let (year, month, day) = civil(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanoseconds:09}Z")

@@ -18,7 +18,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use rustix::fs::OFlags;
 use tracing::field::{Field, Visit};
@@ -26,6 +26,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, Event, Metadata, Subscriber, span};
 
 use super::args::{Exit, Stream};
+use crate::time::rfc3339;
 use crate::{Error, Kind, Result};
 
 /// What the command line says of the log.
@@ -437,31 +438,6 @@ fn escape_json(line: &mut String, text: &str) {
             _ => line.push(letter),
         }
     }
-}
-
-/// `time` in UTC with nanoseconds, as in `2026-11-20T21:33:00.000000001Z`. A time before 1970 is given as
-/// 1970.
-pub fn rfc3339(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", since.subsec_nanos())
-}
-
-/// The Gregorian date of the day that many days after 1970-01-01.
-fn date(days: u64) -> (u64, u64, u64) {
-    // Counted from the first of March of the year 0, a leap day is the last day of its year, and years repeat
-    // after 400.
-    let day = days + 719_468;
-    let (era, day) = (day / 146_097, day % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    // From March on, five months always have 153 days.
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

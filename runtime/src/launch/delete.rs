@@ -70,10 +70,7 @@ fn delete_damaged(directory: &Directory, error: Error) -> Result<Option<Error>> 
             error.with_hint("nothing says where its processes are; end them, then remove the directory")
         );
     };
-    let cgroup = cgroups.open()?;
-    let deadline = Instant::now() + PATIENCE;
-    cgroup.kill(deadline)?;
-    cgroup.remove(deadline)?;
+    end_groups(&cgroups)?;
     directory.remove()?;
     Ok(Some(
         error.with_hint("its cgroups were known and are empty and removed; its poststop hooks were not run"),
@@ -127,11 +124,16 @@ fn remove_cgroup(state: &State) -> Result<()> {
     if state.cgroup.is_empty() {
         return Ok(());
     }
-    let cgroup = state.cgroup.open()?;
     // Nearly always the groups are empty by now, as everything died with the pid namespace.
-    if cgroup.remove(Instant::now()).is_ok() {
+    if state.cgroup.open()?.remove(Instant::now()).is_ok() {
         return Ok(());
     }
+    end_groups(&state.cgroup)
+}
+
+/// Kills every process of the groups and removes them.
+pub(super) fn end_groups(groups: &cgroups::Record) -> Result<()> {
+    let cgroup = groups.open()?;
     let deadline = Instant::now() + PATIENCE;
     cgroup.kill(deadline)?;
     cgroup.remove(deadline)

@@ -1,10 +1,11 @@
 //! What was made so far, and its undoing in reverse order.
 
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Signal, pidfd_send_signal};
 
+use super::delete::end_groups;
 use super::net_devices::Moved;
 use super::process::run_hooks;
 use super::spawned::reap;
@@ -68,11 +69,7 @@ impl<'a> Undo<'a> {
     }
 
     fn remove_cgroup(&self) -> Result<()> {
-        let Some(record) = &self.cgroup else { return Ok(()) };
-        let cgroup = record.open()?;
-        let deadline = Instant::now() + PATIENCE;
-        cgroup.kill(deadline)?;
-        cgroup.remove(deadline)
+        self.cgroup.as_ref().map_or(Ok(()), end_groups)
     }
 
     fn return_net_devices(&self) -> Result<()> {
