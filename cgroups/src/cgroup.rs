@@ -11,6 +11,7 @@ use crate::join::Join;
 use crate::record::{Mounts, Place, Record};
 use crate::resources::Resources;
 use crate::stats::{Meter, Stats};
+use crate::watch::Watch;
 use crate::{freeze, kill, path, processes, remove, systemd, update};
 
 /// The groups of one container. A group is opened when an operation needs it.
@@ -173,6 +174,11 @@ impl Cgroup {
         self.meter()?.read()
     }
 
+    /// Watches for kills and pressure from now on.
+    pub fn watch(&self) -> Result<Watch> {
+        Watch::new(self)
+    }
+
     /// How many processes of the container the kernel killed because its memory limit was reached; `None` where memory is
     /// not controlled.
     pub fn oom_kill_count(&self) -> Result<Option<u64>> {
@@ -203,7 +209,7 @@ impl Cgroup {
         Ok(found)
     }
 
-    fn unified(&self) -> Result<Option<Directory>> {
+    pub(crate) fn unified(&self) -> Result<Option<Directory>> {
         match self.record.places.iter().find(|place| place.version == Version::V2) {
             Some(place) => self.group(place),
             None => Ok(None),

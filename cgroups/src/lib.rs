@@ -29,6 +29,7 @@ mod systemd;
 mod update;
 mod v1;
 mod v2;
+pub mod watch;
 
 pub use cgroup::Cgroup;
 pub use controller::{Controller, Controllers, Homes, Version};
@@ -39,3 +40,4 @@ pub use record::{HierarchyMount, Mounts, Record};
 pub use request::{Driver, Owner, Request};
 pub use resources::Resources;
 pub use stats::{Meter, Stats};
+pub use watch::Watch;

@@ -30,6 +30,7 @@ pub use crate::launch::Options;
 pub use crate::state::Status;
 
 use crate::bundle::Bundle;
+use crate::event_log::{self, Event};
 use crate::id::ContainerId;
 use crate::launch::delete::Force;
 use crate::launch::{self, delete, start};
@@ -133,7 +134,10 @@ impl Container {
     /// # Errors
     /// `Kernel`.
     pub fn pause(&self) -> Result<()> {
-        self.locked()?.2.cgroup.open()?.freeze()
+        let (directory, _, state) = self.locked()?;
+        state.cgroup.open()?.freeze()?;
+        event_log::append(&directory, &[Event::Paused]);
+        Ok(())
     }
 
     /// Thaws every process.
@@ -141,7 +145,10 @@ impl Container {
     /// # Errors
     /// `Kernel`.
     pub fn resume(&self) -> Result<()> {
-        self.locked()?.2.cgroup.open()?.thaw()
+        let (directory, _, state) = self.locked()?;
+        state.cgroup.open()?.thaw()?;
+        event_log::append(&directory, &[Event::Resumed]);
+        Ok(())
     }
 
     /// Changes the limits that `resources` asks for, all of them or none.

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod container;
+pub mod event_log;
 pub mod facts;
 pub mod features;
 pub mod foreground;

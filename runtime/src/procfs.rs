@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat};
+use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat, readlinkat};
 use rustix::io::{Errno, read, retry_on_intr};
 use sys::error::Context;
 
@@ -78,6 +78,22 @@ fn start_time_of(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// How a process ended that nobody has reaped yet, as wait(2) encodes it; `None` where that cannot be known.
+///
+/// The kernel prints 0 to those who may not trace the process; whether the caller may shows in its `exe`, which is refused
+/// then, and absent for one that has ended.
+pub fn zombie_status(pid: i32) -> Option<i32> {
+    let proc = open().ok()?;
+    let refused = readlinkat(&proc, format!("{pid}/exe"), Vec::new()).err();
+    zombie_status_of(&read_file(&proc, format!("{pid}/stat")).ok()?).filter(|_| refused == Some(Errno::NOENT))
+}
+
+/// Fields 3 and 52 of proc_pid_stat(5).
+fn zombie_status_of(stat: &str) -> Option<i32> {
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    (fields.next()? == "Z").then(|| fields.nth(48)?.parse().ok())?
+}
+
 /// The random id of this boot.
 ///
 /// # Errors
@@ -102,5 +118,19 @@ mod tests {
         let stat =
             "7 (a) b (c) S 1 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 4242 1000 1 18446744073709551615";
         assert_eq!(start_time_of(stat), Some(4242));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test needs a child of its own")]
+    fn only_a_zombie_has_ended() {
+        let stat = |state: char, last: &str| format!("7 (a) Z) {state}{} {last}", " 0".repeat(48));
+        assert_eq!(zombie_status_of(&stat('Z', "1792")), Some(7 << 8));
+        assert_eq!(zombie_status_of(&stat('S', "1792")), None);
+        let child = std::process::Command::new("/bin/sh").args(["-c", "exit 3"]).spawn().unwrap();
+        let pid = child.id().cast_signed();
+        while zombie_status(pid).is_none() {}
+        assert_eq!(zombie_status(pid), Some(3 << 8));
+        child.wait_with_output().unwrap();
+        assert_eq!(zombie_status(pid), None);
     }
 }

@@ -6,6 +6,7 @@
 //!     record       see `record.rs`
 //!     start        the socket on which init waits for start
 //!     cgroups      names the cgroups, in case the record is damaged
+//!     events       see `event_log.rs`
 //!     notify/      the notification socket, if there is one; the container sees this directory
 //! ```
 //!

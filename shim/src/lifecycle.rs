@@ -227,6 +227,9 @@ impl Shim {
         if let Some(pidfd) = process.pidfd.take() {
             self.poll.forget(&pidfd);
         }
+        if let Some(container) = self.containers.get(&key.container).filter(|_| key.exec.is_empty()) {
+            container.target.note_end(ended);
+        }
     }
 
     /// Reaps every child that has ended: processes of containers, helpers, and strays that became children of the

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use orlop::bundle::Bundle;
+use orlop::event_log::{self, Ending, Event};
 use orlop::id::ContainerId;
 use orlop::launch::delete::Force;
 use orlop::launch::exec::{self, Attention, Paused, Whole};
@@ -16,6 +17,7 @@ use orlop::state::{Directory, Root, State};
 use orlop::{Error, Kind};
 use prost::Message;
 use serde::Deserialize;
+use sys::daemon::Ended;
 
 use crate::binary::Binary;
 use crate::failure::{Failure, Outcome};
@@ -114,6 +116,18 @@ impl Target {
             Err(error) if error.errno() == Some(rustix::io::Errno::NOENT) => Err(orlop::state::missing(&id)),
             Err(error) => Err(error),
         }
+    }
+
+    /// Notes how the container ended in its log, which `orlop events --follow` reads.
+    pub(crate) fn note_end(&self, ended: Ended) {
+        // The state directory of another runtime is not ours to write in.
+        let directory = if self.binary().is_none() { self.directory().ok() } else { None };
+        let number = |value: u32| i32::try_from(value).ok();
+        let ending = match ended.signal {
+            Some(signal) => Ending { signal: number(signal), ..Ending::default() },
+            None => Ending { code: number(ended.status), ..Ending::default() },
+        };
+        directory.iter().for_each(|directory| event_log::append(directory, &[Event::Exited(ending)]));
     }
 
     fn state(&self) -> orlop::Result<State> {

@@ -35,6 +35,8 @@ pub struct Ended {
     pub pid: i32,
     /// Its exit status, or 128 and the signal that killed it.
     pub status: u32,
+    /// The signal that killed it.
+    pub signal: Option<u32>,
 }
 
 /// A child that ended and waits to be reaped, without reaping it: `waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT)`.
@@ -60,8 +62,9 @@ fn wait(kind: libc::idtype_t, id: libc::id_t, options: i32) -> Option<Ended> {
     let pid = unsafe { info.si_pid() };
     // SAFETY: as above.
     let value = unsafe { info.si_status() }.unsigned_abs();
-    let status = if info.si_code == libc::CLD_EXITED { value } else { 128 + value };
-    (pid > 0).then_some(Ended { pid, status })
+    let signal = (info.si_code != libc::CLD_EXITED).then_some(value);
+    let status = signal.map_or(value, |signal| 128 + signal);
+    (pid > 0).then_some(Ended { pid, status, signal })
 }
 
 /// `signal(SIGPIPE, SIG_IGN)`: a reader that is gone is then an error of the write.

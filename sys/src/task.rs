@@ -233,3 +233,24 @@ pub fn setfsgid(gid: u32) {
     // SAFETY: the call takes a number and touches no memory.
     unsafe { libc::syscall(libc::SYS_setfsgid, gid) };
 }
+
+/// `ioctl(pidfd, PIDFD_GET_INFO, &info)` with PIDFD_INFO_EXIT (kernel 6.15): how the process ended, as wait(2) encodes it.
+/// `None` until somebody has reaped it.
+///
+/// # Errors
+/// ENOTTY or EINVAL from an older kernel, ESRCH where a reaped process left no such information.
+pub fn pidfd_exit_status(pidfd: impl rustix::fd::AsFd) -> Result<Option<i32>, Errno> {
+    use rustix::fd::AsRawFd;
+    const EXIT: u64 = 1 << 3;
+    // struct pidfd_info of 6.13 is eight words; the last half word is the status.
+    let mut info = [EXIT, 0, 0, 0, 0, 0, 0, 0];
+    let number = pidfd.as_fd().as_raw_fd();
+    // SAFETY: the request number carries the size of 64 bytes, which is that of `info`, into which the kernel writes.
+    result(unsafe { libc::syscall(libc::SYS_ioctl, number, PIDFD_GET_INFO, info.as_mut_ptr()) })?;
+    let [mask, .., last] = info;
+    let [.., a, b, c, d] = last.to_ne_bytes();
+    Ok((mask & EXIT != 0).then(|| i32::from_ne_bytes([a, b, c, d])))
+}
+
+/// `_IOWR(0xff, 11, struct pidfd_info)` of linux/pidfd.h with the first size of the struct.
+const PIDFD_GET_INFO: c_ulong = 3 << 30 | 64 << 16 | 0xff << 8 | 11;

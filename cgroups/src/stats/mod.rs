@@ -7,7 +7,7 @@
 
 pub mod events;
 mod meter;
-mod parse;
+pub(crate) mod parse;
 mod v1;
 mod v2;
 

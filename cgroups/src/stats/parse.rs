@@ -11,7 +11,7 @@ pub(super) fn flat(text: &str) -> impl Iterator<Item = (&str, u64)> {
 }
 
 /// The value of `key` among `key value` lines, 0 where the kernel does not know it.
-pub(super) fn value(text: &str, key: &str) -> u64 {
+pub(crate) fn value(text: &str, key: &str) -> u64 {
     flat(text).find(|(name, _)| *name == key).map_or(0, |(_, value)| value)
 }
 
@@ -38,7 +38,7 @@ pub(super) fn device(text: &str) -> Option<(u64, u64)> {
 }
 
 /// A pressure file.
-pub(super) fn psi(text: &str) -> Psi {
+pub(crate) fn psi(text: &str) -> Psi {
     let mut psi = Psi::default();
     for line in text.lines() {
         match line.split_once(' ') {

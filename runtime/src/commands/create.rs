@@ -5,13 +5,15 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::{fcntl_dupfd_cloexec, fcntl_getfd};
+use rustix::process::WaitStatus;
 use sys::error::Context;
 
 use super::root;
 use crate::bundle::Bundle;
 use crate::cli::args::{self, CgroupDriver, Globals};
+use crate::event_log::{self, Ending, Event};
 use crate::foreground::relay::Relay;
-use crate::foreground::{Foreground, Orphans};
+use crate::foreground::{Foreground, Orphans, exit_code};
 use crate::launch::delete::{Force, delete};
 use crate::launch::{self, Console, Created, Keyring, Notify, Options};
 use crate::notify::{self, Manager, Proxy};
@@ -75,12 +77,15 @@ fn run_attended(globals: &Globals, options: &args::Run, inherited: Vec<OwnedFd>)
     let manager = manager();
     let mut created =
         make(globals, &options.create, inherited, Console::Caller, notify_of(manager.as_ref()))?;
-    let code = attend(&foreground, &mut created, manager, &options.create);
-    let code = code.map_err(|error| undo(&created, error))?;
+    let status = attend(&foreground, &mut created, manager, &options.create);
+    let status = status.map_err(|error| undo(&created, error))?;
+    if options.keep || event_log::is_followed(&created.directory) {
+        event_log::append(&created.directory, &[Event::Exited(Ending::of_status(status.as_raw()))]);
+    }
     if !options.keep {
         remove(&created)?;
     }
-    Ok(code)
+    Ok(exit_code(status))
 }
 
 fn attend(
@@ -88,7 +93,7 @@ fn attend(
     created: &mut Created,
     manager: Option<Manager>,
     options: &args::Create,
-) -> Result<u8> {
+) -> Result<WaitStatus> {
     let relay = created.console.take().map(Relay::new).transpose()?;
     let proxy = begin(created, manager, options)?;
     foreground.attend(&created.spawned, relay, proxy)

@@ -1,6 +1,6 @@
 //! `events`: what a container uses, and that it ran out of memory, a line of JSON each.
 //!
-//! The form is runc's, which go-runc reads: `{"type":"stats","id":ID,"data":{...}}` and `{"type":"oom","id":ID}`.
+//! `--follow` is another program, in `follow.rs`. The form here is runc's, which go-runc reads: `{"type":"stats","id":ID,"data":{...}}` and `{"type":"oom","id":ID}`.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::time::Timespec;
 use serde::Serialize;
 
+use super::follow::follow;
 use super::{container, print};
 use crate::cli::args::{self, EventsMode, Globals};
 use crate::state::{State, Status};
@@ -31,9 +32,13 @@ struct Event<'a> {
 }
 
 pub(super) fn events(globals: &Globals, options: &args::Events) -> Result<u8> {
-    let (record, state) = container(globals, &options.id)?.open_record()?;
+    let directory = container(globals, &options.id)?;
+    let (record, state) = directory.open_record()?;
     let init = state.open_init()?;
     let status = state.status_with(record.page()?, init.as_ref())?;
+    if options.mode == EventsMode::Follow && status != Status::Creating {
+        return follow(&directory, &state, init.as_ref()).map(|()| 0);
+    }
     let init = init.filter(|_| status != Status::Creating).ok_or_else(|| {
         Error::new(Kind::WrongState, format!("container with id {} is not running", state.id))
     })?;
@@ -41,11 +46,7 @@ pub(super) fn events(globals: &Globals, options: &args::Events) -> Result<u8> {
     match options.mode {
         EventsMode::Stats => stats(&state, &cgroup.meter()?)?,
         EventsMode::Every(interval) => every(&state, &cgroup, &init, interval)?,
-        EventsMode::Follow => {
-            return Err(
-                Error::new(Kind::Unsupported, "events --follow is not built yet").with_key("--follow")
-            );
-        }
+        EventsMode::Follow => {}
     }
     Ok(0)
 }

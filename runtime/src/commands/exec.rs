@@ -13,7 +13,7 @@ use super::create::PATIENCE;
 use crate::bundle;
 use crate::cli::args::{self, ExecArguments, ExecProcess, Globals, SubCgroups};
 use crate::foreground::relay::Relay;
-use crate::foreground::{Foreground, Orphans};
+use crate::foreground::{Foreground, Orphans, exit_code};
 use crate::launch::exec::{self, Attention, Changes, Options, Paused, Program, Whole};
 use crate::{Error, Result};
 
@@ -43,7 +43,7 @@ pub(super) fn exec(globals: &Globals, options: &args::Exec, descriptors: Vec<Own
     executed.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let Some(foreground) = foreground else { return Ok(0) };
     let relay = executed.console.map(Relay::new).transpose()?;
-    foreground.attend(&executed.spawned, relay, None)
+    foreground.attend(&executed.spawned, relay, None).map(exit_code)
 }
 
 /// The size of the caller's terminal, so that the program's has it from the start.

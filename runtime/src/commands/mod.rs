@@ -5,6 +5,7 @@ mod delete;
 mod events;
 mod exec;
 mod features;
+mod follow;
 mod info;
 mod inspect;
 mod kill;

@@ -2,23 +2,25 @@
 
 use super::container;
 use crate::cli::args::Globals;
+use crate::event_log::{self, Event};
 use crate::id::ContainerId;
 use crate::state::{Directory, State, Status};
 use crate::{Error, Kind, Result};
 
 pub(super) fn pause(globals: &Globals, id: &ContainerId) -> Result<u8> {
-    let (_lock, state, status) = locked(globals, id)?;
+    let (directory, state, status) = locked(globals, id)?;
     match status {
         Status::Running | Status::Created => state.cgroup.open()?.freeze()?,
         Status::Creating | Status::Paused | Status::Stopped => {
             return Err(wrong(&state, status, "container not running"));
         }
     }
+    event_log::append(&directory, &[Event::Paused]);
     Ok(0)
 }
 
 pub(super) fn resume(globals: &Globals, id: &ContainerId) -> Result<u8> {
-    let (_lock, state, status) = locked(globals, id)?;
+    let (directory, state, status) = locked(globals, id)?;
     let cgroup = state.cgroup.open()?;
     // A container that was paused before its start is still called created.
     let paused = status == Status::Paused || (status == Status::Created && cgroup.is_frozen()?);
@@ -26,6 +28,7 @@ pub(super) fn resume(globals: &Globals, id: &ContainerId) -> Result<u8> {
         return Err(wrong(&state, status, "container not paused"));
     }
     cgroup.thaw()?;
+    event_log::append(&directory, &[Event::Resumed]);
     Ok(0)
 }
 

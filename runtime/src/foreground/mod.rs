@@ -81,19 +81,24 @@ impl Foreground {
         Ok(Self { signals })
     }
 
-    /// Stays with a program that runs until its first process ends; the value is its exit status, or 128 and the signal
-    /// that killed it. A relay is made before the program starts; the caller's terminal is as before when this returns.
+    /// Stays with a program that runs until its first process ends, and returns how; [`exit_code`] makes a number of it. A
+    /// relay is made before the program starts; the caller's terminal is as before when this returns.
     ///
     /// # Errors
     /// `Kernel`.
-    pub fn attend(&self, process: &Spawned, relay: Option<Relay>, proxy: Option<Proxy>) -> Result<u8> {
+    pub fn attend(
+        &self,
+        process: &Spawned,
+        relay: Option<Relay>,
+        proxy: Option<Proxy>,
+    ) -> Result<WaitStatus> {
         let (signals, moved) = (&self.signals, Instant::now());
         let mut attended = Attended { process, signals, relay, proxy, ended: None, moved };
         let status = attended.until_the_end()?;
         // A terminal in raw mode would garble the message.
         let failure = attended.relay.take().and_then(Relay::end);
         failure.iter().for_each(|error| tracing::warn!("{error}"));
-        Ok(exit_code(status))
+        Ok(status)
     }
 }
 
@@ -214,7 +219,8 @@ impl Attended<'_> {
     }
 }
 
-fn exit_code(status: WaitStatus) -> u8 {
+/// The exit code of a process, or 128 and the signal that killed it.
+pub fn exit_code(status: WaitStatus) -> u8 {
     let code = match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => code,
         (None, Some(signal)) => 128 + signal,

@@ -9,6 +9,7 @@ use rustix::time::Timespec;
 
 use super::process::run_hooks;
 use super::state_json;
+use crate::event_log::{self, Ending, Event};
 use crate::state::{Directory, Progress, State, Status};
 use crate::{Error, Kind, Result, record, resctrl};
 
@@ -55,11 +56,22 @@ pub fn clean_up(
     record: &mut record::File,
     state: &mut State,
 ) -> Result<Option<Error>> {
+    tell_followers(directory, state);
     remove_cgroup(state)?;
     resctrl::remove(&state.resctrl)?;
     let warning = run_poststop(state, record)?;
     directory.remove()?;
     Ok(warning)
+}
+
+/// Whoever follows the container could no longer ask its groups what it used.
+fn tell_followers(directory: &Directory, state: &State) {
+    if !event_log::is_followed(directory) {
+        return;
+    }
+    let usage = state.cgroup.open().and_then(|cgroup| cgroup.watch()).map(|watch| watch.usage());
+    let ending = Ending::default().with_usage(usage.unwrap_or_default());
+    event_log::append(directory, &[Event::Exited(ending)]);
 }
 
 /// Ends and removes a container whose record cannot be read, by the cgroups that were noted beside it. Without them

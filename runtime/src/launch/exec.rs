@@ -29,6 +29,7 @@ use super::spawned::{Deadline, Spawned};
 use super::{console, encode, image, state_json, talk};
 use crate::config::process::{self, Process, Shape};
 use crate::config::{Problems, capabilities, terminal};
+use crate::event_log::{self, Event};
 use crate::facts::Facts;
 use crate::json::Integer;
 use crate::plan_exec::{self, Group, Inputs, Places, Plan, Time};
@@ -209,6 +210,7 @@ pub fn exec(directory: &Directory, program: Program, options: &Options) -> Resul
     let warnings = problems.finish()?;
     let joining = Joining { state: &state, status, init, saved: &saved, process: &process, options };
     let (spawned, console) = joining.run()?;
+    event_log::append(directory, &[Event::Exec(spawned.pid)]);
     Ok(Executed { spawned, console, warnings })
 }
 

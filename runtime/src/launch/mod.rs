@@ -39,6 +39,7 @@ use sys::error::Context;
 use crate::bundle::Bundle;
 use crate::config::namespaces::Kind as Namespace;
 use crate::config::{Config, Problems};
+use crate::event_log::{self, Event};
 use crate::facts::Facts;
 use crate::id::ContainerId;
 use crate::plan::{self, Adopt, Filter, Inputs, Order, Plan, RootChange};
@@ -596,10 +597,11 @@ impl Options {
 /// # Errors
 /// As [`start::start`].
 pub fn start_created(created: &mut Created, timeout: Duration) -> Result<()> {
-    let Created { spawned, state, .. } = created;
+    let Created { spawned, state, directory, .. } = created;
     let starting = start::Starting::new(state, spawned.page, spawned.pidfd.as_fd(), &spawned.socket, timeout);
     spawned.send(Said::Start)?;
-    starting.finish()
+    let events = [Event::Created(spawned.pid), Event::Started(spawned.pid)];
+    starting.finish(|| event_log::append(directory, &events))
 }
 
 /// Lets a created container wait on its start socket and lets go of it.
@@ -607,5 +609,6 @@ pub fn start_created(created: &mut Created, timeout: Duration) -> Result<()> {
 /// # Errors
 /// `Kernel`.
 pub fn leave(created: &Created) -> Result<()> {
+    event_log::append(&created.directory, &[Event::Created(created.spawned.pid)]);
     created.spawned.send(Said::Go)
 }

@@ -21,6 +21,7 @@ use super::listener::Announced;
 use super::process::{run_hooks, tail};
 use super::spawned::{Deadline, peek, readable};
 use super::{delete, diagnose, explain, state_json};
+use crate::event_log::{self, Event};
 use crate::state::{Directory, State, Status, is_alive};
 use crate::{Error, Kind, Result, procfs};
 
@@ -70,7 +71,8 @@ pub fn start(directory: &Directory, state: &State, page: Page, timeout: Duration
     connect(&connection, &address(directory)?).context("connect", what)?;
     let starting = Starting::new(state, page, pidfd.as_fd(), &connection, timeout);
     Message::from(Said::Start).send_quietly(&connection).context("send", what)?;
-    starting.finish()
+    let pid = state.init.map_or(0, |init| init.pid);
+    starting.finish(|| event_log::append(directory, &[Event::Started(pid)]))
 }
 
 /// How the kernel names a process that runs from the image (kernel 6.14 and later; before, it is a number).
@@ -137,9 +139,12 @@ impl<'a> Starting<'a> {
         }
     }
 
-    /// Waits until the program runs and runs the poststart hooks; a failure stops the container.
-    pub(super) fn finish(self) -> Result<()> {
-        let done = self.until_executed().and_then(|()| self.poststart());
+    /// Waits until the program runs, calls `note` and runs the poststart hooks; a failure stops the container.
+    pub(super) fn finish(self, note: impl FnOnce()) -> Result<()> {
+        let done = self.until_executed().and_then(|()| {
+            note();
+            self.poststart()
+        });
         done.map_err(|error| match delete::stop(self.state) {
             Ok(()) => error,
             Err(other) => error.and_also(other),
