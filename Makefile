@@ -24,7 +24,7 @@ FLAGS += $(addprefix -C link-arg=-Wl$(COMMA),--no-eh-frame-hdr -T$(COMMA)$(CURDI
 endif
 RELEASE := target/$(TARGET)/release
 
-.PHONY: help build install demo test test-unit test-root test-rootless test-engines bench check packages clean
+.PHONY: help build install demo test test-unit test-root test-rootless test-engines test-vm vm-shell vm-packages bench check packages clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -32,6 +32,8 @@ help:
 	@echo "make install      them with man pages and completions, below PREFIX ($(PREFIX))"
 	@echo "make check        formatting, lints and a second architecture"
 	@echo "make test-engines the tests under Docker, containerd and Podman alone"
+	@echo "make test-vm      the tests in virtual machines with systemd, all controllers and all capabilities"
+	@echo "make vm-shell     a shell in one of them"
 
 build:
 	RUSTFLAGS="$(FLAGS)" cargo build --release --target $(TARGET) -p orlop -p containerd-shim-orlop-v2 -p oci-conformance
@@ -57,6 +59,17 @@ test: packages build
 
 test-unit test-root test-rootless test-engines: packages build
 	TARGET=$(TARGET) integration-tests/run.sh $(@:test-%=%)
+
+# In virtual machines: VM="trixie bookworm" (these two, when nothing is said; hybrid v1 selinux numa are there too),
+# TOPICS="limits lifecycle".
+test-vm: vm-packages
+	TARGET=$(TARGET) TOPICS="$(TOPICS)" integration-tests/vm/run.sh test $(VM)
+
+vm-shell: vm-packages
+	TARGET=$(TARGET) integration-tests/vm/run.sh shell $(VM)
+
+vm-packages: packages
+	integration-tests/packages.sh qemu-system-x86 mmdebstrap e2fsprogs
 
 bench: packages build
 	RUSTFLAGS="$(FLAGS)" cargo build --release --target $(TARGET) -p integration-tests --bins

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Installs what demo, tests and benches run beside orlop, where it is missing and this is root on a Debian machine.
+# Installs what demo, tests and benches run beside orlop, where it is missing and this is root on a Debian machine:
+# packages.sh [PACKAGE...], the list below when none is named.
 set -euo pipefail
 
 packages=(busybox-static crun runc containerd docker.io podman buildah iptables iproute2 uidmap tmux strace
   libseccomp-dev pkg-config gcc jq criu)
+[ $# -eq 0 ] || packages=("$@")
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
