@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         update_reads_json_from_a_file_and_from_standard_input,
         update_is_all_or_nothing,
         update_refuses_what_is_no_limit,
+        update_of_a_resctrl_class_that_is_not_there_is_refused,
         events_prints_the_statistics_in_the_known_form,
         events_repeats_until_the_container_ends,
         events_tells_of_a_kill_for_memory,
@@ -151,6 +152,18 @@ fn update_changes_what_is_asked_and_nothing_else(world: &World) -> Outcome {
     assert_eq!((read(&pids).as_str(), read(&memory)), ("60", (96 << 20).to_string()));
     world.orlop(&["update", "--pids-limit", "-1", &id]).ok();
     assert_eq!(read(&pids), "max");
+    let report = world.orlop(&["inspect", "--format", "json", &id]).ok().json();
+    assert_eq!(report["updated"], json!({"memory": {"limit": 96 << 20}, "pids": {"limit": -1}}));
+    Ok(())
+}
+
+/// There is no resctrl on most machines; a container without a class has none to change.
+fn update_of_a_resctrl_class_that_is_not_there_is_refused(world: &World) -> Outcome {
+    let id = waiting(world);
+    world.orlop(&["update", "--l3-cache-schema", "L3:0=1", "--pids-limit", "9", &id]).fails().says("resctrl");
+    world.orlop(&["update", "--mem-bw-schema", "L3:0=1", &id]).fails().says("--mem-bw-schema");
+    let report = world.orlop(&["inspect", "--format", "json", &id]).ok().json();
+    assert_eq!(report["updated"], Value::Null, "nothing was changed");
     Ok(())
 }
 

@@ -35,7 +35,7 @@ use crate::id::ContainerId;
 use crate::launch::delete::Force;
 use crate::launch::{self, delete, start};
 use crate::state::{Directory, Root, State};
-use crate::{Error, Kind, Result, record};
+use crate::{Error, Kind, Result, limits, record};
 
 /// How long a start may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -156,7 +156,8 @@ impl Container {
     /// # Errors
     /// `InvalidConfig`, `Unsupported` and `Kernel` with the key.
     pub fn update(&self, resources: &cgroups::Resources) -> Result<()> {
-        self.locked()?.2.cgroup.open()?.update(resources)
+        let (directory, _, state) = self.locked()?;
+        limits::update(&directory, &state, resources, &[])
     }
 
     /// Ends and removes the container; the failure of a poststop hook is returned as a warning.

@@ -16,6 +16,7 @@ pub mod foreground;
 pub mod id;
 pub mod json;
 pub mod launch;
+pub mod limits;
 pub mod netlink;
 pub mod notify;
 pub mod pid_file;

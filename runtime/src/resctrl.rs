@@ -32,7 +32,8 @@ pub fn planned(rdt: &IntelRdt, root: &Path, id: &str) -> Vec<PathBuf> {
     monitor.into_iter().chain(own).filter(|directory| !exists(directory)).collect()
 }
 
-fn class(rdt: &IntelRdt, root: &Path, id: &str) -> PathBuf {
+/// The directory of the class.
+pub fn class(rdt: &IntelRdt, root: &Path, id: &str) -> PathBuf {
     match &rdt.clos {
         Clos::Own => root.join(id),
         Clos::Default => root.to_owned(),
@@ -82,6 +83,35 @@ pub fn remove(made: &[PathBuf]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes `lines` to the schemata of a class that exists, all or none, and returns the lines that bring back what was
+/// before.
+///
+/// # Errors
+/// What the kernel refuses; `InvalidConfig` for a resource that the class does not have.
+pub fn update(class: &Path, lines: &[String]) -> Result<Vec<String>> {
+    let file = class.join("schemata");
+    let present = std::fs::read_to_string(&file).context("read", || file.display().to_string())?;
+    let before = lines.iter().map(|line| before(&present, line, class)).collect::<Result<Vec<String>>>()?;
+    for (index, line) in lines.iter().enumerate() {
+        if let Err(error) = write(&file, &format!("{line}\n")) {
+            let undo = before.iter().take(index).rev();
+            let failed = undo.filter_map(|line| write(&file, &format!("{line}\n")).err());
+            return Err(failed.fold(error, Error::and_also));
+        }
+    }
+    Ok(before)
+}
+
+/// The line of `present` for the resource of `line`.
+fn before(present: &str, line: &str, class: &Path) -> Result<String> {
+    let resource = |line: &str| line.split(':').next().unwrap_or_default().trim().to_owned();
+    let found = present.lines().find(|present| resource(present) == resource(line));
+    found.map(|line| line.trim().to_owned()).ok_or_else(|| {
+        let what = format!("{} has no resource {:?}", class.display(), resource(line));
+        Error::invalid("linux.intelRdt", what)
+    })
 }
 
 fn prepare_class(rdt: &IntelRdt, group: &mut Group) -> Result<()> {
@@ -231,6 +261,18 @@ mod tests {
         assert_eq!(error.kind(), Kind::InvalidConfig);
         let error = fake.prepare(named("none"), &[], Monitoring::None).unwrap_err();
         assert_eq!(error.kind(), Kind::NotFound);
+    }
+
+    #[test]
+    fn an_update_knows_what_was_before() {
+        let fake = Fake::new("update");
+        let class = fake.0.join("gold");
+        let lines = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        assert_eq!(update(&class, &lines(&["L3:0=003;1=00f"])).unwrap(), ["L3:0=00f;1=00f"]);
+        assert!(std::fs::read_to_string(class.join("schemata")).unwrap().starts_with("L3:0=003;1=00f\n"));
+        let error = update(&class, &lines(&["L3:0=1", "MB:0=10"])).unwrap_err();
+        assert_eq!((error.kind(), error.key()), (Kind::InvalidConfig, Some("linux.intelRdt")));
+        assert!(std::fs::read_to_string(class.join("schemata")).unwrap().starts_with("L3:0=003;1=00f\n"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!     start        the socket on which init waits for start
 //!     cgroups      names the cgroups, in case the record is damaged
 //!     events       see `event_log.rs`
+//!     resources    what updates changed; see `limits.rs`
 //!     notify/      the notification socket, if there is one; the container sees this directory
 //! ```
 //!
@@ -99,6 +100,9 @@ pub struct State {
     /// What was made for `linux.intelRdt` and goes with the container.
     #[serde(default)]
     pub resctrl: Vec<PathBuf>,
+    /// The class of `linux.intelRdt`, its own or another's.
+    #[serde(default)]
+    pub resctrl_class: Option<PathBuf>,
 }
 
 /// How far the runtime came with a container; what the container itself did is in the shared page.

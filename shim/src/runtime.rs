@@ -317,7 +317,10 @@ pub(crate) fn update(target: &Target, resources: &[u8]) -> Outcome<Done> {
         Some(binary) => binary.update(&target.id, resources)?,
         None => {
             let asked: cgroups::Resources = orlop::bundle::parse(resources, "resources")?;
-            target.state()?.cgroup.open()?.update(&asked)?;
+            let directory = target.directory()?;
+            directory.lock()?;
+            let (_, state) = directory.open_record()?;
+            orlop::limits::update(&directory, &state, &asked, &[])?;
         }
     }
     Ok(Done::default())

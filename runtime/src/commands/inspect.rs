@@ -20,7 +20,7 @@ use crate::config::{Problems, Spec};
 use crate::facts::Facts;
 use crate::launch::saved::{self, Saved};
 use crate::state::{State, Status};
-use crate::{Error, Kind, Result, bundle, procfs};
+use crate::{Error, Kind, Result, bundle, limits, procfs};
 
 /// What is printed.
 #[derive(Debug, Serialize)]
@@ -39,6 +39,9 @@ struct Report {
     namespaces: BTreeMap<&'static str, String>,
     cgroups: Vec<String>,
     mounts: usize,
+    /// The limits that `update` changed, as `linux.resources` has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated: Option<serde_json::Value>,
     /// A sentence each.
     differences: Vec<String>,
 }
@@ -54,7 +57,8 @@ pub(super) fn inspect(globals: &Globals, options: &args::Inspect) -> Result<u8> 
     let seen = Seen::read(pid)?;
     let bytes = saved::read(directory.fd())?;
     let saved = Saved::decode(&bytes)?;
-    let report = report(&state, status, &seen, differences(&state, &saved, &seen)?);
+    let mut report = report(&state, status, &seen, differences(&state, &saved, &seen)?);
+    report.updated = limits::changed(&directory)?;
     let text = match options.format {
         ReportFormat::Json => serde_json::to_string_pretty(&report),
         ReportFormat::Text => Ok(text(&report)),
@@ -153,6 +157,7 @@ fn report(state: &State, status: Status, seen: &Seen, differences: Vec<String>) 
         namespaces: Namespace::all().map(|kind| (kind.name(), seen.namespace(kind))).collect(),
         cgroups: state.cgroup.container_paths().into_iter().map(|(_, path)| path).collect(),
         mounts: seen.mounts.lines().count(),
+        updated: None,
         differences,
     }
 }
@@ -257,6 +262,7 @@ fn text(report: &Report) -> String {
     lines.extend(report.rlimits.iter().map(|(name, value)| format!("limit      {name}: {value}")));
     lines.extend(report.cgroups.iter().map(|path| format!("cgroup     {path}")));
     lines.push(format!("mounts     {}", report.mounts));
+    lines.extend(report.updated.iter().map(|limits| format!("updated    {limits}")));
     match report.differences.is_empty() {
         true => lines.push("as created".to_owned()),
         false => lines.extend(report.differences.iter().map(|text| format!("differs    {text}"))),

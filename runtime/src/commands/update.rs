@@ -12,25 +12,21 @@ use sys::error::Context;
 
 use super::container;
 use crate::cli::args::{self, Globals, Limits, UpdateSource};
+use crate::config::intel_rdt::update_lines;
 use crate::state::Status;
-use crate::{Error, Kind, Result, bundle};
+use crate::{Error, Kind, Result, bundle, limits};
 
 pub(super) fn update(globals: &Globals, options: &args::Update) -> Result<u8> {
     let resources = resources(&options.limits)?;
-    let schemata = [
-        ("--l3-cache-schema", options.l3_cache_schema.as_deref()),
-        ("--mem-bw-schema", options.mem_bw_schema.as_deref()),
-    ];
+    let schema = |text: &Option<String>| text.clone().unwrap_or_default();
+    let lines = update_lines(&schema(&options.l3_cache_schema), &schema(&options.mem_bw_schema))?;
     let directory = container(globals, &options.id)?;
     directory.lock()?;
     let (record, state) = directory.open_record()?;
     if state.status(record.page()?)? == Status::Stopped {
         return Err(Error::new(Kind::WrongState, format!("container {}: container not running", state.id)));
     }
-    if let Some((key, _)) = schemata.iter().find(|(_, schema)| schema.is_some_and(|text| !text.is_empty())) {
-        return Err(Error::new(Kind::Unsupported, "changing a resctrl group is not built yet").with_key(*key));
-    }
-    state.cgroup.open()?.update(&resources)?;
+    limits::update(&directory, &state, &resources, &lines)?;
     Ok(0)
 }
 

@@ -9,6 +9,7 @@
 use serde::Deserialize;
 
 use super::{Problems, Spec};
+use crate::Result;
 use crate::facts::Facts;
 use crate::json::or_default;
 
@@ -75,10 +76,7 @@ pub fn check(spec: &Spec, facts: &Facts, problems: &mut Problems) -> Option<Inte
         problems.unsupported("linux.intelRdt", "resctrl is not mounted on this host");
     }
     let clos = clos(&shape.clos_id, problems);
-    if !shape.mem_bw_schema.is_empty() && !shape.mem_bw_schema.starts_with("MB:") {
-        problems.invalid("linux.intelRdt.memBwSchema", "does not begin with \"MB:\"");
-    }
-    one_line("linux.intelRdt.memBwSchema", &shape.mem_bw_schema, problems);
+    check_mem_bw("linux.intelRdt.memBwSchema", &shape.mem_bw_schema, problems);
     for (index, line) in shape.schemata.iter().enumerate() {
         one_line(&format!("linux.intelRdt.schemata[{index}]"), line, problems);
     }
@@ -105,6 +103,25 @@ fn one_line(key: &str, line: &str, problems: &mut Problems) {
     if line.contains('\n') {
         problems.invalid(key.to_owned(), "contains a newline");
     }
+}
+
+/// The lines that an update asks for.
+///
+/// # Errors
+/// `InvalidConfig` for text that is no line of its resource.
+pub fn update_lines(l3_cache_schema: &str, mem_bw_schema: &str) -> Result<Vec<String>> {
+    let mut problems = Problems::default();
+    check_mem_bw("--mem-bw-schema", mem_bw_schema, &mut problems);
+    problems.finish()?;
+    let (l3_cache_schema, mem_bw_schema) = (l3_cache_schema.to_owned(), mem_bw_schema.to_owned());
+    Ok(lines(&Shape { l3_cache_schema, mem_bw_schema, ..Shape::default() }))
+}
+
+fn check_mem_bw(key: &'static str, line: &str, problems: &mut Problems) {
+    if !line.is_empty() && !line.starts_with("MB:") {
+        problems.invalid(key, "does not begin with \"MB:\"");
+    }
+    one_line(key, line, problems);
 }
 
 /// The L3 schema first, then the memory bandwidth, then `schemata`. The L3 schema may have several lines, as code and

@@ -309,6 +309,7 @@ impl Prepared<'_> {
             poststart: self.config.hooks.poststart.clone(),
             poststop: self.config.hooks.poststop.clone(),
             resctrl: self.resctrl_plan(),
+            resctrl_class: self.resctrl_class(),
         })
     }
 
@@ -316,6 +317,11 @@ impl Prepared<'_> {
     fn resctrl_plan(&self) -> Vec<PathBuf> {
         let asked = self.config.intel_rdt.as_ref().zip(self.facts.resctrl());
         asked.map(|(rdt, root)| resctrl::planned(rdt, root, self.id.as_str())).unwrap_or_default()
+    }
+
+    fn resctrl_class(&self) -> Option<PathBuf> {
+        let (rdt, root) = self.config.intel_rdt.as_ref().zip(self.facts.resctrl())?;
+        Some(resctrl::class(rdt, root, self.id.as_str()))
     }
 
     fn prepare_resctrl(&self, undo: &mut Undo<'_>) -> Result<Option<resctrl::Group>> {
