@@ -17,7 +17,7 @@ use crate::groups::{Groups, Made};
 use crate::join::Join;
 use crate::layout::{Hierarchy, Layout, own_groups};
 use crate::path::{self, GroupPath, Origin};
-use crate::record::{Place, Record};
+use crate::record::{Instance, Place, Record};
 use crate::request::{Driver, Request};
 use crate::resources::devices::V1State;
 use crate::systemd;
@@ -58,6 +58,12 @@ fn homes(request: &Request<'_>, layout: &Layout) -> Homes {
         Driver::Disabled => Homes::default(),
         Driver::Cgroupfs | Driver::Systemd => layout.controllers(),
     }
+}
+
+/// Who makes the groups where the caller does not care: systemd on a pure version 2 host on which it runs, unless
+/// `cgroups_path` is no unit's; else we do.
+pub fn usual_driver(cgroups_path: Option<&str>, instance: Instance, layout: &Layout) -> Driver {
+    if systemd::is_usable(cgroups_path, instance, layout) { Driver::Systemd } else { Driver::Cgroupfs }
 }
 
 /// Names the groups of `request` without touching anything, for the record that is written before the first of them

@@ -51,8 +51,10 @@ pub(crate) struct Unit {
 
 /// Which systemd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Instance {
+pub enum Instance {
+    /// The host's, process 1.
     System,
+    /// The one of the calling user.
     User,
 }
 

@@ -35,7 +35,7 @@ root() {
   include=$(IFS=, && echo "${packages[*]}")
   mmdebstrap --quiet --variant=minbase --include="$include" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-    --dpkgopt='path-exclude=/usr/share/locale/*' "$suite" "$1" http://deb.debian.org/debian
+    --dpkgopt='path-exclude=/usr/share/locale/*' "$suite" "$1"
   install -m 0644 guest/orlop-job.service "$1/etc/systemd/system/"
   ln -s ../orlop-job.service "$1/etc/systemd/system/multi-user.target.wants/"
   local unit

@@ -115,7 +115,7 @@ fn linux() -> Linux {
     Linux {
         namespaces: namespaces::Kind::names().collect(),
         capabilities: capabilities::NAMES.to_vec(),
-        cgroup: Cgroup { v1: true, v2: true, systemd: SYSTEMD, systemd_user: SYSTEMD, rdma: true },
+        cgroup: Cgroup { v1: true, v2: true, systemd: true, systemd_user: true, rdma: true },
         seccomp: seccomp(),
         apparmor: YES,
         selinux: YES,
@@ -128,9 +128,6 @@ fn linux() -> Linux {
         net_devices: YES,
     }
 }
-
-/// Whether cgroups can be made through systemd.
-const SYSTEMD: bool = false;
 
 fn seccomp() -> Seccomp {
     let flags = names(&seccomp::profile::FLAGS);

@@ -50,6 +50,17 @@ pub(crate) fn validate(request: &Request<'_>, layout: &Layout) -> Vec<Error> {
     errors
 }
 
+/// Whether this driver can serve a container of that `cgroupsPath` here.
+pub(crate) fn is_usable(cgroups_path: Option<&str>, instance: Instance, layout: &Layout) -> bool {
+    let socket = match instance {
+        Instance::System => Some("/run/systemd/private".to_owned()),
+        Instance::User => runtime_directory().ok().map(|directory| format!("{directory}/systemd/private")),
+    };
+    let there = socket.is_some_and(|path| std::fs::exists(path).unwrap_or(false));
+    // The id is checked where the unit is named.
+    layout.is_pure_v2() && there && UnitPath::new(cgroups_path, "id").is_ok()
+}
+
 /// Where the scope of `request` will be.
 pub(crate) fn plan(request: &Request<'_>, layout: &Layout) -> Result<Record> {
     let path = UnitPath::new(request.cgroups_path, request.id)?;

@@ -79,6 +79,8 @@ pub enum CgroupDriver {
     Systemd,
     /// Nobody: the container stays in the caller's cgroup.
     Disabled,
+    /// systemd where it manages pure v2 groups and cgroupsPath can name a unit, else orlop itself.
+    Auto,
 }
 
 /// `--rootless`: whether missing rights to cgroups are tolerated.

@@ -106,6 +106,7 @@ impl Words<'_> {
                 ("cgroupfs", CgroupDriver::Cgroupfs),
                 ("systemd", CgroupDriver::Systemd),
                 ("disabled", CgroupDriver::Disabled),
+                ("auto", CgroupDriver::Auto),
             ],
         )?;
         let default = if self.on(&SYSTEMD_CGROUP) { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs };

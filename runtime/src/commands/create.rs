@@ -12,6 +12,7 @@ use super::root;
 use crate::bundle::Bundle;
 use crate::cli::args::{self, CgroupDriver, Globals};
 use crate::event_log::{self, Ending, Event};
+use crate::facts::Facts;
 use crate::foreground::relay::Relay;
 use crate::foreground::{Foreground, Orphans, exit_code};
 use crate::launch::delete::{Force, delete};
@@ -166,7 +167,7 @@ fn make(
         pid_file: options.pid_file.clone(),
         root_change: if options.no_pivot { RootChange::Move } else { RootChange::Pivot },
         keyring: if options.no_new_keyring { Keyring::Caller } else { Keyring::New },
-        driver: driver(globals),
+        driver: driver(globals, &bundle)?,
         timeout: options.timeout.unwrap_or(PATIENCE),
         environment: environment(sockets, notify),
     };
@@ -201,12 +202,20 @@ fn environment(sockets: u32, notify: Notify) -> Vec<String> {
     variables
 }
 
-pub(super) fn driver(globals: &Globals) -> cgroups::Driver {
-    match globals.cgroups {
+pub(super) fn driver(globals: &Globals, bundle: &Bundle) -> Result<cgroups::Driver> {
+    Ok(match globals.cgroups {
         CgroupDriver::Cgroupfs => cgroups::Driver::Cgroupfs,
         CgroupDriver::Systemd => cgroups::Driver::Systemd,
         CgroupDriver::Disabled => cgroups::Driver::Disabled,
-    }
+        CgroupDriver::Auto => {
+            let spec = bundle.config()?;
+            let path = spec.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref());
+            let facts = Facts::default();
+            let rootless = facts.euid() != 0 || facts.in_user_namespace();
+            let instance = if rootless { cgroups::Instance::User } else { cgroups::Instance::System };
+            cgroups::usual_driver(path, instance, &cgroups::Layout::detect()?)
+        }
+    })
 }
 
 /// The standard streams and `preserve` descriptors from 3 on, which the caller must have open: checked before anything

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 pub(super) fn plan(globals: &Globals, options: &args::Plan) -> Result<u8> {
     let bundle = Bundle::open(&options.bundle)?.with_config(options.config.as_deref());
-    let lines = launch::describe(&bundle, super::create::driver(globals))?;
+    let lines = launch::describe(&bundle, super::create::driver(globals, &bundle)?)?;
     print(&format!("{}\n", lines.join("\n")))?;
     Ok(0)
 }

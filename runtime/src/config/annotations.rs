@@ -21,21 +21,30 @@ pub struct Honoured {
 }
 
 /// Every annotation that has an effect. `features` lists them as potentially unsafe, and the documentation as a table.
-pub const HONOURED: [Honoured; 1] = [Honoured {
-    key: KEEP_ORIGINAL_GROUPS,
-    effect: "any value but 0: the program keeps the caller's supplementary groups; additionalGids is ignored",
-}];
+pub const HONOURED: [Honoured; 2] = [
+    Honoured {
+        key: KEEP_ORIGINAL_GROUPS,
+        effect: "any value but 0: the program keeps the caller's supplementary groups; additionalGids is ignored",
+    },
+    Honoured {
+        key: SYSTEMD_PROPERTY,
+        effect: "with the systemd cgroup driver: a property of the container's scope, as GVariant text",
+    },
+];
 
 const KEEP_ORIGINAL_GROUPS: &str = "run.oci.keep_original_groups";
+const SYSTEMD_PROPERTY: &str = "org.systemd.property.";
 
 /// Beginnings of keys that some runtime acts upon. Whoever writes one expects an effect, so having none is said.
-const ACTED_UPON: [&str; 2] = ["run.oci.", "org.systemd.property."];
+const ACTED_UPON: [&str; 1] = ["run.oci."];
 
 /// Annotations with an effect, read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotations {
     /// What becomes of the caller's supplementary groups.
     pub groups: Groups,
+    /// Properties of the systemd unit: name and value. Their text is read where the unit is made.
+    pub systemd_properties: Vec<(String, String)>,
 }
 
 /// Checks the keys and reads those that have an effect.
@@ -47,6 +56,9 @@ pub fn check(spec: &Spec, problems: &mut Problems) -> Annotations {
         }
         if key == KEEP_ORIGINAL_GROUPS && value != "0" {
             annotations.groups = Groups::Keep;
+        }
+        if let Some(name) = key.strip_prefix(SYSTEMD_PROPERTY) {
+            annotations.systemd_properties.push((name.to_owned(), value.clone()));
         }
         if ACTED_UPON.iter().any(|begin| key.starts_with(begin)) && !is_honoured(key) {
             problems.warn(format!("annotations[{key:?}]"), "has no effect");
@@ -94,14 +106,18 @@ mod tests {
 
     #[test]
     fn an_annotation_that_others_honour_is_warned_of() {
-        let (_, problems) = checked(r#"{"run.oci.handler": "wasm", "org.systemd.property.Slice": "'a'"}"#);
+        let (_, problems) = checked(r#"{"run.oci.handler": "wasm"}"#);
         assert_eq!(
             problems.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            [
-                "annotations[\"run.oci.handler\"]: has no effect",
-                "annotations[\"org.systemd.property.Slice\"]: has no effect",
-            ]
+            ["annotations[\"run.oci.handler\"]: has no effect"]
         );
+    }
+
+    #[test]
+    fn properties_of_the_unit_lose_their_prefix() {
+        let (annotations, problems) = checked(r#"{"org.systemd.property.TimeoutStopUSec": "uint64 5"}"#);
+        assert_eq!(annotations.systemd_properties, [("TimeoutStopUSec".to_owned(), "uint64 5".to_owned())]);
+        assert!(problems.errors.is_empty() && problems.warnings.is_empty());
     }
 
     #[test]

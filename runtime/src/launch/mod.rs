@@ -154,6 +154,7 @@ pub fn create(root: &Root, id: &ContainerId, bundle: &Bundle, options: &Options)
     let mut prepared = Prepared { options, bundle, config, facts, layout, filter, id };
     problems.errors.extend(cgroups::validate(&prepared.request(), &prepared.layout));
     prepared.check_terminal(&mut problems);
+    prepared.check_properties(&mut problems);
     problems.errors.extend(prepared.agent().and_then(|agent| agent.probe().err()));
     let warnings = problems.finish()?;
     prepared.config.add_environment(&options.environment);
@@ -205,8 +206,18 @@ impl Prepared<'_> {
             rootless: self.facts.euid() != 0 || self.facts.in_user_namespace(),
             owner: None,
             leaf: None,
-            properties: &[],
+            properties: &self.config.annotations.systemd_properties,
         }
+    }
+
+    /// Properties of a unit that nobody makes: whoever wrote them expects an effect.
+    fn check_properties(&self, problems: &mut Problems) {
+        let written = &self.config.annotations.systemd_properties;
+        let unused = written.iter().filter(|_| self.options.driver != cgroups::Driver::Systemd);
+        unused.for_each(|(name, _)| {
+            let key = format!("annotations[\"org.systemd.property.{name}\"]");
+            problems.warn(key, "has no effect without the systemd cgroup driver");
+        });
     }
 
     /// The terminal of the configuration against the command line, in the words that runc has for it.
