@@ -95,6 +95,11 @@ impl Shim {
         container.cgroup = serde_json::from_slice(&done.report.cgroup).unwrap_or_default();
         container.rest = if done.report.shared_pids { Rest::Left } else { Rest::None };
         container.init.busy = Busy::No;
+        // Before the start: a program may be killed sooner than its start is reported.
+        container.oom = Watch::new(&container.cgroup);
+        if let Some(watch) = &container.oom {
+            let _ = self.poll.watch(&watch.notice, Source::Oom(container.init.serial));
+        }
         let event = events::TaskCreate {
             container_id: key.container.clone(),
             bundle: container.target.bundle.display().to_string(),
@@ -157,10 +162,6 @@ impl Shim {
         container.init.busy = Busy::No;
         outcome?;
         container.init.phase = Phase::Running;
-        container.oom = Watch::new(&container.cgroup);
-        if let Some(watch) = &container.oom {
-            let _ = self.poll.watch(&watch.notice, Source::Oom(container.init.serial));
-        }
         let pid = container.init.pid();
         let event = events::TaskStart { container_id: key.container.clone(), pid };
         self.events.publish("/tasks/start", "containerd.events.TaskStart", &event);
@@ -173,11 +174,7 @@ impl Shim {
         let done = match outcome {
             Ok(done) => done,
             Err(failure) => {
-                // It can be removed, and whoever waits gets an answer.
-                process.phase = Phase::Stopped;
-                process.exit = Some(Exit { status: 255, at: Timestamp::now() });
-                self.drop_streams(key);
-                self.tell_waiters(key);
+                self.never_started(key);
                 return Err(failure);
             }
         };
@@ -187,6 +184,16 @@ impl Shim {
             events::TaskExecStarted { container_id: key.container.clone(), exec_id: key.exec.clone(), pid };
         self.events.publish("/tasks/exec-started", "containerd.events.TaskExecStarted", &event);
         Ok(PidResponse { pid }.encode_to_vec())
+    }
+
+    /// An exec could not be started: it can be removed, and whoever waits gets an answer. There was no start, so no end is
+    /// told.
+    pub(crate) fn never_started(&mut self, key: &Key) {
+        let Some(process) = self.process(key) else { return };
+        process.phase = Phase::Stopped;
+        process.exit = Some(Exit { status: 255, at: Timestamp::now() });
+        self.drop_streams(key);
+        self.tell_waiters(key);
     }
 
     fn frozen(&mut self, key: &Key, outcome: Outcome<Done>, now: Freezer) -> Outcome<Vec<u8>> {

@@ -202,6 +202,7 @@ impl Shim {
         }
         if container.init.phase != Phase::Running || container.init.exit.is_some() {
             let text = format!("container {} init process is not running", key.container);
+            self.never_started(&key);
             return Err(Failure::precondition(text));
         }
         let target = container.target.clone();

@@ -201,7 +201,7 @@ impl Shim {
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,
                 Err(_) => return,
             };
-            let own = rustix::net::sockopt::socket_peercred(&socket).is_ok_and(|peer| peer.uid == geteuid());
+            let own = sys::net::peer_uid(&socket).is_ok_and(|uid| uid == geteuid().as_raw());
             let serial = self.next_serial();
             if own && self.poll.watch(&socket, Source::Connection(serial)).is_ok() {
                 self.connections.insert(serial, Connection::new(socket, serial));

@@ -31,6 +31,30 @@ pub fn loopback_up(socket: impl AsFd) -> Result<(), Errno> {
     Ok(())
 }
 
+/// The user of the process that connected. getsockopt(SO_PEERCRED), unix(7).
+///
+/// rustix has it too, but takes the peer's pid to be a number, and a peer outside the caller's pid namespace has none.
+///
+/// # Errors
+/// ENOPROTOOPT for a socket that is not of AF_UNIX.
+pub fn peer_uid(socket: impl AsFd) -> Result<u32, Errno> {
+    let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    let number = socket.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of the struct, and the length itself.
+    let returned = unsafe {
+        libc::syscall(
+            libc::SYS_getsockopt,
+            number,
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            &raw mut peer,
+            &raw mut length,
+        )
+    };
+    result(returned).map(|_| peer.uid)
+}
+
 /// Lets the kernel explain an error in words (NETLINK_EXT_ACK) and leave the request out of it (NETLINK_CAP_ACK).
 /// setsockopt(2), netlink(7).
 ///

@@ -1,7 +1,7 @@
 //! A shim, its bundles, and somebody who takes its events.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -112,6 +112,7 @@ pub(crate) struct World {
     pub(crate) namespace: String,
     server: Mutex<Option<Server>>,
     shims: Mutex<Vec<u32>>,
+    namespaces: Mutex<Vec<std::process::Child>>,
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -130,7 +131,14 @@ impl World {
         }
         let namespace = format!("it-shim-{}-{number}", std::process::id());
         let inbox = Inbox { namespace: namespace.clone(), ..Inbox::default() };
-        let world = Self { dir, inbox, namespace, server: Mutex::new(None), shims: Mutex::default() };
+        let world = Self {
+            dir,
+            inbox,
+            namespace,
+            server: Mutex::new(None),
+            shims: Mutex::default(),
+            namespaces: Mutex::default(),
+        };
         world.serve();
         world
     }
@@ -152,6 +160,14 @@ impl World {
             server.shutdown();
         }
         let _ = fs::remove_file(self.events_socket());
+    }
+
+    /// A fifo of the test's directory, by its path.
+    pub(crate) fn fifo(&self, name: &str) -> String {
+        let path = self.dir.join(name);
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+        path.display().to_string()
     }
 
     pub(crate) fn events_socket(&self) -> PathBuf {
@@ -243,6 +259,32 @@ impl World {
         shim
     }
 
+    /// A shim in a pid namespace in which numbers are used again after some 200 processes. The namespace ends with this
+    /// world.
+    pub(crate) fn shim_with_few_pids(&self, bundle: &Path, id: &str) -> Shim {
+        let inner = self.command(bundle, id);
+        let mut command = Command::new("unshare");
+        command.args([
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+        ]);
+        command.arg("echo 500 >/proc/sys/kernel/pid_max && \"$@\" && echo && exec sleep 1000").arg("sh");
+        command.arg(inner.get_program()).args(inner.get_args()).arg("start");
+        command.env("TTRPC_ADDRESS", self.events_socket()).current_dir(bundle);
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut address = String::new();
+        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        self.namespaces.lock().unwrap().push(child);
+        Shim::connect(address.trim())
+    }
+
     /// A container that is created, not started.
     pub(crate) fn created(&self, id: &str, script: &str) -> Shim {
         let bundle = self.bundle(id, script);
@@ -252,11 +294,23 @@ impl World {
     }
 }
 
+impl World {
+    /// Whether a pid is still that of a shim of this test: numbers are used again.
+    fn is_own(&self, pid: u32) -> bool {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).split('\0').any(|word| word == self.namespace)
+    }
+}
+
 impl Drop for World {
     /// A test that failed left its shims and containers.
     fn drop(&mut self) {
         self.stop_serving();
-        for pid in self.shims.lock().unwrap().iter().filter(|pid| is_running(**pid)) {
+        for mut namespace in self.namespaces.lock().unwrap().drain(..) {
+            let _ = namespace.kill();
+            let _ = namespace.wait();
+        }
+        for pid in self.shims.lock().unwrap().iter().filter(|pid| self.is_own(**pid)) {
             let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
@@ -364,6 +418,46 @@ impl Shim {
         self.task.exec(ctx(), &Self::exec_request(id, exec, script))
     }
 
+    /// One call by hand, for what the client does not say: the code of the answer, and its payload.
+    pub(crate) fn raw(&self, service: &str, method: &str, payload: Vec<u8>) -> (i32, Vec<u8>) {
+        let mut stream = self.stream();
+        stream.write_all(&frame(service, method, payload)).unwrap();
+        let mut header = [0; 10];
+        stream.read_exact(&mut header).unwrap();
+        let mut body = vec![0; u32::from_be_bytes([header[0], header[1], header[2], header[3]]) as usize];
+        stream.read_exact(&mut body).unwrap();
+        let response = ttrpc::proto::Response::parse_from_bytes(&body).unwrap();
+        (response.status.code.value(), response.payload)
+    }
+
+    /// A connection of its own.
+    pub(crate) fn stream(&self) -> std::os::unix::net::UnixStream {
+        std::os::unix::net::UnixStream::connect(self.address.strip_prefix("unix://").unwrap()).unwrap()
+    }
+
+    /// How many descriptors the shim has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap().count()
+    }
+
+    /// The memory that this shim has written to, in KiB. While a helper lives it shares that, so the most of some looks is
+    /// what counts.
+    pub(crate) fn dirty_kib(&self) -> u64 {
+        let look = |_| {
+            std::thread::sleep(Duration::from_millis(20));
+            let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).unwrap();
+            let line = text.lines().find(|line| line.starts_with("Private_Dirty")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+        };
+        (0..5).map(look).max().unwrap_or(0)
+    }
+
+    /// Sends the shim itself a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.pid.cast_signed()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     /// Kills, removes and shuts down; nothing may be left.
     pub(crate) fn end(self, world: &World, id: &str) {
         let _ = self.kill(id, "", 9);
@@ -380,6 +474,17 @@ impl Shim {
         await_true("the shim ends", || !is_running(self.pid));
         assert!(!Path::new(self.address.strip_prefix("unix://").unwrap()).exists());
     }
+}
+
+/// A request as it goes over the socket.
+pub(crate) fn frame(service: &str, method: &str, payload: Vec<u8>) -> Vec<u8> {
+    let (service, method) = (service.to_owned(), method.to_owned());
+    let request = ttrpc::proto::Request { service, method, payload, ..ttrpc::proto::Request::default() };
+    let body = request.write_to_bytes().unwrap();
+    let length = u32::try_from(body.len()).unwrap();
+    let type_ = ttrpc::proto::MESSAGE_TYPE_REQUEST;
+    let header: Vec<u8> = ttrpc::proto::MessageHeader { length, stream_id: 1, type_, flags: 0 }.into();
+    [header, body].concat()
 }
 
 /// Whether a process runs; a zombie does not.

@@ -11,6 +11,10 @@
     reason = "a test that fails panics"
 )]
 
+mod binary;
+mod codes;
+mod ends;
+mod growth;
 mod harness;
 mod lifecycle;
 mod races;
