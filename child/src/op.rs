@@ -168,8 +168,9 @@ pub enum Op<'a> {
     FindHome { uid: u32 },
     /// The create socket gets Ready; then Go is awaited from it or from the start socket.
     AwaitStart { listener: Option<Fd> },
-    /// Closes every descriptor from `first` on but the connection over which start came, which execve(2) closes.
-    CloseHandles { first: u32 },
+    /// Closes every descriptor from `first` on but the connection over which start came and the file to which hooks
+    /// print, which execve(2) closes.
+    CloseHandles { first: u32, output: Option<Fd> },
     /// Loads the filter: seccomp(2). With `listener` the descriptor goes to the parent.
     Seccomp { program: Bytes<'a>, flags: u32, listener: Listener },
     /// execve(2) of the chosen candidate. The last step.
@@ -431,7 +432,7 @@ impl fmt::Display for Op<'_> {
             }
             Op::FindHome { uid } => write!(f, "find HOME of uid {uid}"),
             Op::AwaitStart { .. } => f.write_str("ready; wait for start"),
-            Op::CloseHandles { first } => write!(f, "close descriptors from {first} on"),
+            Op::CloseHandles { first, .. } => write!(f, "close descriptors from {first} on"),
             Op::Seccomp { program, .. } => {
                 write!(f, "load the filter of {} instructions", program.0.len() / 8)
             }

@@ -18,6 +18,7 @@ const ERRNO: usize = 2;
 const VALUE: usize = 3;
 const CALL: usize = 4;
 const CALL_WORDS: usize = 8;
+const LISTENER: usize = 12;
 const RAN: usize = 15;
 const FIRST_RAN: usize = 16;
 
@@ -100,6 +101,16 @@ impl Page {
         PHASES.into_iter().find(|phase| *phase as u32 == value)
     }
 
+    /// Notes the number of the filter's listener: the message about it may have to pass the filter.
+    pub fn set_listener(self, number: i32) {
+        self.store(LISTENER, number.unsigned_abs());
+    }
+
+    /// The number of the filter's listener, once there is one.
+    pub fn listener(self) -> Option<u32> {
+        Some(self.load(LISTENER)).filter(|number| *number != 0)
+    }
+
     /// Notes that a step begins.
     pub fn begin(self, step: u32) {
         let count = self.load(RAN) as usize;
@@ -162,6 +173,9 @@ impl Report {
         Errno::from_raw_os_error(number)
     }
 }
+
+/// The call of a [`Failure`] whose value is the signal that killed a hook; 0 where it is not known.
+pub const KILLED: &str = "hook was killed";
 
 impl Failure {
     /// A failed system call, or a check of ours with the errno that fits it best.

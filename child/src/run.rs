@@ -1,6 +1,6 @@
 //! The executor: runs the steps of a plan one after the other.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_char};
 
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -47,8 +47,10 @@ pub struct Executor<'a> {
     pub(crate) home: Option<Home>,
     /// Whether the working directory was entered.
     pub(crate) entered: bool,
-    /// Whether messages may still be sent: a filter may forbid it.
+    /// Whether a filter was loaded, which may forbid to send messages.
     pub(crate) filtered: bool,
+    /// Memory for the arrays of execve(2).
+    pub(crate) room: &'static mut [*const c_char],
 }
 
 /// An environment entry that was found in the container's passwd file.
@@ -68,12 +70,18 @@ impl<'a> Executor<'a> {
             Err(errno) => return errno,
         };
         page.set_phase(Phase::Setup);
-        let mut executor = Self::new(page, sys::fd::borrow(header.socket.0));
+        // Every string of an array has a byte in the plan at least, and a step has two arrays, each with two slots more.
+        // Nothing is used of it before it is written.
+        let room = match sys::map::zeroed(rest.len().saturating_add(4 * header.steps as usize)) {
+            Ok(room) => room,
+            Err(errno) => return errno,
+        };
+        let mut executor = Self::new(page, sys::fd::borrow(header.socket.0), room);
         executor.run_steps(header.steps, rest);
         Errno::PROTO
     }
 
-    fn new(page: Page, socket: BorrowedFd<'static>) -> Self {
+    fn new(page: Page, socket: BorrowedFd<'static>, room: &'static mut [*const c_char]) -> Self {
         Self {
             page,
             socket,
@@ -87,6 +95,7 @@ impl<'a> Executor<'a> {
             home: None,
             entered: false,
             filtered: false,
+            room,
         }
     }
 
@@ -184,7 +193,7 @@ impl<'a> Executor<'a> {
             Op::FindExecutable { candidates } => self.find_executable(candidates),
             Op::FindHome { uid } => self.find_home(uid),
             Op::AwaitStart { listener } => self.await_start(listener),
-            Op::CloseHandles { first } => self.close_handles(first),
+            Op::CloseHandles { first, output } => self.close_handles(first, output),
             Op::Seccomp { program, flags, listener } => self.seccomp(program, flags, listener),
             Op::Execute { args, env } => self.execute_program(args, env),
         }

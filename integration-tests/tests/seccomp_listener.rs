@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         an_agent_that_is_gone_fails_start_and_ends_the_container,
         an_agent_that_never_takes_the_connection_is_a_timeout,
         an_agent_that_dies_leaves_no_hang,
+        an_agent_that_dies_over_a_question_leaves_no_hang,
         exec_hands_over_a_listener_of_its_own,
     ])
 }
@@ -76,16 +77,22 @@ fn receive(stream: &mut UnixStream) -> Received {
     Received { state: serde_json::from_slice(&text).expect("a state"), listener: descriptors.remove(0) }
 }
 
-/// Takes one question of the filter and answers it with an errno.
-fn answer(listener: &OwnedFd) {
+/// Takes one question of the filter; the value is its number.
+fn take_up(listener: &OwnedFd) -> u64 {
     const RECV: libc::c_ulong = 0xc050_2100;
-    const SEND: libc::c_ulong = 0xc018_2101;
     let mut question = [0u64; 10];
     // SAFETY: the buffer has the 80 bytes of struct seccomp_notif.
     let got = unsafe { libc::ioctl(listener.as_raw_fd(), RECV as _, question.as_mut_ptr()) };
     assert_eq!(got, 0, "{}", std::io::Error::last_os_error());
+    question[0]
+}
+
+/// Takes one question of the filter and answers it with an errno.
+fn answer(listener: &OwnedFd) {
+    const SEND: libc::c_ulong = 0xc018_2101;
+    let question = take_up(listener);
     let error = u64::from((-ANSWER).cast_unsigned());
-    let reply = [question[0], 0, error];
+    let reply = [question, 0, error];
     // SAFETY: the buffer has the 24 bytes of struct seccomp_notif_resp.
     let sent = unsafe { libc::ioctl(listener.as_raw_fd(), SEND as _, reply.as_ptr()) };
     assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
@@ -218,6 +225,35 @@ fn an_agent_that_dies_leaves_no_hang(world: &World) -> Outcome {
     let said = fs::read_to_string(bundle.rootfs("tmp/said")).unwrap();
     assert!(said.contains("not implemented"), "{said}");
     Ok(())
+}
+
+/// The question was asked, and taken up by the agent or not, when the last descriptor of the listener goes.
+fn an_agent_that_dies_over_a_question_leaves_no_hang(world: &World) -> Outcome {
+    for taken_up in [true, false] {
+        let socket = world.path(&format!("agent-{taken_up}"));
+        let listener = UnixListener::bind(&socket).unwrap();
+        let bundle = asking(world.shell("mkdir /new; echo $?"), &socket);
+        let agent = spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let received = receive(&mut stream);
+            asked(&received.listener);
+            if taken_up {
+                take_up(&received.listener);
+            }
+            // Here the agent is killed.
+        });
+        let ran = world.run(&bundle).ok();
+        agent.join().unwrap();
+        assert_eq!(ran.out, "1\n", "{ran}");
+        assert!(ran.err.contains("not implemented") && ran.took < Duration::from_secs(5), "{ran}");
+    }
+    Ok(())
+}
+
+/// Waits until a call of the container waits for an answer.
+fn asked(listener: &OwnedFd) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    poll(&mut [PollFd::new(listener, PollFlags::IN)], None).expect("poll");
 }
 
 fn exec_hands_over_a_listener_of_its_own(world: &World) -> Outcome {

@@ -29,6 +29,8 @@ pub struct Facts {
     pub(crate) in_user_namespace: OnceCell<bool>,
     /// Whether the kernel has /proc/kcore.
     pub(crate) kcore: OnceCell<bool>,
+    /// Which filters of system calls the kernel takes.
+    pub(crate) seccomp: OnceCell<seccomp::Support>,
 }
 
 impl Facts {
@@ -95,6 +97,13 @@ impl Facts {
     /// Whether the kernel has /proc/kcore (CONFIG_PROC_KCORE).
     pub fn kcore(&self) -> bool {
         *self.kcore.get_or_init(|| rustix::fs::stat("/proc/kcore").is_ok())
+    }
+
+    /// Which flags and actions of filters the kernel takes. seccomp(2), a dozen times; nothing is loaded.
+    pub fn seccomp(&self) -> &seccomp::Support {
+        self.seccomp.get_or_init(|| {
+            seccomp::Support::probe(sys::task::seccomp_takes_flags, sys::task::seccomp_knows_action)
+        })
     }
 
     /// Whether `path` is the caller's own namespace; `file` is the name in /proc/self/ns. A path that cannot be read is

@@ -1,7 +1,7 @@
 //! What `features` prints: what orlop can do, whatever this host can.
 //!
-//! Every list is the table that the rules themselves use, so it cannot promise more than they accept. Nothing is asked
-//! of the kernel.
+//! Every list is the table that the rules themselves use, so it cannot promise more than they accept. The kernel is asked
+//! for one thing: which flags of filters it takes, as the specification wants for `supportedFlags`. That needs no right.
 //!
 //! <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/features.md>
 
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::config::annotations::HONOURED;
 use crate::config::{capabilities, hooks, memory_policy, mount_options, namespaces, version};
+use crate::facts::Facts;
 
 /// The features structure. A property that is absent says nothing; an empty list says "none".
 #[derive(Debug, Serialize)]
@@ -130,14 +131,13 @@ fn linux() -> Linux {
 }
 
 fn seccomp() -> Seccomp {
-    let flags = names(&seccomp::profile::FLAGS);
     Seccomp {
         enabled: true,
         actions: seccomp::profile::ACTIONS.to_vec(),
         operators: seccomp::profile::OPERATORS.to_vec(),
         archs: seccomp::Arch::ALL.iter().map(|arch| arch.name()).collect(),
-        known_flags: flags.clone(),
-        supported_flags: flags,
+        known_flags: names(&seccomp::profile::FLAGS),
+        supported_flags: Facts::default().seccomp().flag_names().collect(),
     }
 }
 
@@ -187,6 +187,11 @@ mod tests {
         {
             assert!(features.mount_options.contains(&option), "{option}");
         }
-        assert!(features.linux.seccomp.archs.contains(&"SCMP_ARCH_RISCV64"));
+        let seccomp = features.linux.seccomp;
+        assert_eq!((seccomp.actions.len(), seccomp.operators.len(), seccomp.archs.len()), (9, 7, 23));
+        assert_eq!(seccomp.known_flags.len(), 4);
+        // WAIT_KILLABLE_RECV is of kernel 5.19, the others are older than any kernel that orlop runs on.
+        assert!(seccomp.supported_flags.len() >= 3, "{:?}", seccomp.supported_flags);
+        assert!(seccomp.supported_flags.iter().all(|flag| seccomp.known_flags.contains(flag)));
     }
 }

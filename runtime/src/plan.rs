@@ -6,6 +6,7 @@
 use child::op::{Create, NoNewPrivs, Placement, Request};
 use child::page::Page;
 use child::{Fd, Op, Words};
+use seccomp::order::{NoNewPrivileges, Order, Step as Last};
 
 use crate::config::Config;
 use crate::config::capabilities::Capabilities;
@@ -79,25 +80,13 @@ pub struct Filter {
     pub order: Order,
 }
 
-/// When the filter loads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Last before execve(2): with no_new_privs, or with CAP_SYS_ADMIN to the end.
-    Late,
-    /// Before the capabilities are dropped that loading needs.
-    Early,
-}
-
-impl Order {
-    /// Decides for a program with these capabilities.
-    pub fn of(capabilities: &Capabilities) -> Self {
-        const CAP_SYS_ADMIN: u64 = 1 << 21;
-        let no_new_privileges = capabilities.no_new_privileges() == NoNewPrivs::Set;
-        match no_new_privileges || capabilities.sets().effective & CAP_SYS_ADMIN != 0 {
-            true => Self::Late,
-            false => Self::Early,
-        }
-    }
+/// When the filter of a program with these capabilities loads.
+pub fn filter_order(capabilities: &Capabilities) -> Order {
+    let no_new_privileges = match capabilities.no_new_privileges() {
+        NoNewPrivs::Set => NoNewPrivileges::Set,
+        NoNewPrivs::Inherited => NoNewPrivileges::Unset,
+    };
+    Order::of(no_new_privileges, capabilities.sets().effective)
 }
 
 /// What is opened and what is done.
@@ -133,12 +122,12 @@ pub fn create<'a>(inputs: &'a Inputs<'a>) -> Plan<'a> {
     isolate(inputs, &mut steps);
     mount(inputs, handles, &mut opens, &mut steps);
     finish_root(inputs, handles, &mut steps);
-    if let Some(process) = &config.process {
-        before_ready(inputs, process, &mut steps);
-    }
-    steps.push(Step::new("", Op::AwaitStart { listener: Some(handles.start) }));
-    if let Some(process) = &config.process {
-        after_start(inputs, process, handles, &mut steps);
+    match &config.process {
+        Some(process) => {
+            before_ready(inputs, process, &mut steps);
+            last_steps(inputs, process, handles, &mut steps);
+        }
+        None => steps.push(await_start(handles)),
     }
     let keep = inputs.descriptors + opens.iter().count();
     let keep = u32::try_from(keep).unwrap_or(u32::MAX);
@@ -315,10 +304,6 @@ fn before_ready<'a>(
     steps.push(Step::new("", Op::ResetSignals));
     steps.extend(process.home_step());
     steps.extend(process.capabilities.no_new_privileges_step());
-    if inputs.filter.is_none_or(|filter| filter.order == Order::Late) {
-        become_user(process, steps);
-    }
-    steps.push(process.program.find_step());
 }
 
 /// Bounding set, ids, capabilities, and the proof. The directory is entered again, as the user may have a right that root
@@ -331,32 +316,53 @@ fn become_user<'a>(process: &'a crate::config::process::Process, steps: &mut Vec
     steps.push(process.verify_step());
 }
 
-fn after_start<'a>(
+fn await_start(handles: Handles) -> Step<'static> {
+    Step::new("", Op::AwaitStart { listener: Some(handles.start) })
+}
+
+/// From the user to the program, in the order that the filter asks for; without one the same.
+fn last_steps<'a>(
     inputs: &'a Inputs<'a>,
     process: &'a crate::config::process::Process,
     handles: Handles,
     steps: &mut Vec<Step<'a>>,
 ) {
-    steps.extend(inputs.config.hooks.start_container_steps(surroundings(inputs, handles, 1)));
-    // Lowering a limit needs no right, and a low one would have hindered the steps above.
-    steps.extend(process.limits.rlimit_steps());
-    let first = u32::try_from(inputs.descriptors).unwrap_or(u32::MAX);
-    let close = Step::new("", Op::CloseHandles { first });
-    let load = inputs.filter.map(|filter| {
-        let op = Op::Seccomp {
-            program: child::Bytes(&filter.program),
-            flags: filter.flags,
-            listener: filter.listener,
-        };
-        Step::new("linux.seccomp", op)
-    });
-    // The fewest calls follow the filter, and none that a profile older than close_range(2) or openat2(2) would refuse.
-    steps.push(close);
-    steps.extend(load);
-    if inputs.filter.is_some_and(|filter| filter.order == Order::Early) {
-        become_user(process, steps);
+    let hooks = &inputs.config.hooks;
+    for step in inputs.filter.map_or(Order::Late, |filter| filter.order).steps() {
+        match step {
+            Last::Identity => become_user(process, steps),
+            Last::Go => steps.extend([process.program.find_step(), await_start(handles)]),
+            Last::Load => {
+                // Lowering a limit needs no right, and a low one would have hindered the steps above.
+                steps.extend(process.limits.rlimit_steps());
+                // The fewest calls follow the filter, and none that a profile older than openat2(2) would refuse.
+                steps.push(close(inputs, handles));
+                steps.extend(inputs.filter.map(Filter::step));
+            }
+            Last::StartContainer => {
+                steps.extend(hooks.start_container_steps(surroundings(inputs, handles, 1)));
+            }
+            Last::Execve => steps.push(process.program.execute_step()),
+        }
     }
-    steps.push(process.program.execute_step());
+}
+
+fn close<'a>(inputs: &Inputs<'a>, handles: Handles) -> Step<'a> {
+    let first = u32::try_from(inputs.descriptors).unwrap_or(u32::MAX);
+    let output = handles.hook_output.filter(|_| !inputs.config.hooks.start_container.is_empty());
+    Step::new("", Op::CloseHandles { first, output })
+}
+
+impl Filter {
+    /// The step that loads it.
+    pub fn step(&self) -> Step<'_> {
+        Step::new("linux.seccomp", self.op())
+    }
+
+    /// The same without its key.
+    pub fn op(&self) -> Op<'_> {
+        Op::Seccomp { program: child::Bytes(&self.program), flags: self.flags, listener: self.listener }
+    }
 }
 
 impl Plan<'_> {

@@ -14,12 +14,13 @@ use std::ffi::CStr;
 
 use child::op::{Create, Placement, Request};
 use child::{Fd, Op, Words};
+use seccomp::order::{Order, Step as Last};
 
 use crate::config::limits::Refusal;
 use crate::config::namespaces::Kind as Namespace;
 use crate::config::process::Process;
 use crate::launch::saved::Saved;
-use crate::plan::Order;
+use crate::plan::filter_order;
 use crate::step::Step;
 
 /// What the order depends on besides the process.
@@ -233,26 +234,28 @@ fn surround<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
     steps.extend(process.capabilities.no_new_privileges_step());
 }
 
-/// Identity, filter and program; when the filter loads decides where the identity is taken.
+/// Identity, filter and program, in the order that the filter asks for; without one the same.
 fn run<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
     let Inputs { saved, process, places, .. } = inputs;
-    let close = Step::new("", Op::CloseHandles { first: places.program });
     let filter = saved.filter();
-    let early = filter.is_some() && Order::of(&process.capabilities) == Order::Early;
-    if early {
-        steps.push(process.program.find_step());
-        steps.extend(process.limits.rlimit_steps());
-        steps.extend(filter);
-        become_user(process, steps);
-        steps.push(close);
-    } else {
-        become_user(process, steps);
-        steps.push(process.program.find_step());
-        steps.extend(process.limits.rlimit_steps());
-        steps.push(close);
-        steps.extend(filter);
+    let order = filter.as_ref().map_or(Order::Late, |_| filter_order(&process.capabilities));
+    if order == Order::Early {
+        // The program may be named relative to it, and after the filter it is out of reach.
+        steps.push(process.program.cwd_step(Create::Never));
     }
-    steps.push(process.program.execute_step());
+    for step in order.steps() {
+        match step {
+            Last::Identity => become_user(process, steps),
+            Last::Go => steps.push(process.program.find_step()),
+            Last::Load => {
+                steps.extend(process.limits.rlimit_steps());
+                steps.push(Step::new("", Op::CloseHandles { first: places.program, output: None }));
+                steps.extend(filter.clone());
+            }
+            Last::StartContainer => {}
+            Last::Execve => steps.push(process.program.execute_step()),
+        }
+    }
 }
 
 /// The directory is entered as the user, who may have a right to it that root lacks.

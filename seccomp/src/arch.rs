@@ -128,6 +128,36 @@ impl Arch {
         })
     }
 
+    /// The architectures whose programs a machine of this one may run, itself first.
+    #[must_use]
+    pub const fn family(self) -> &'static [Self] {
+        match self {
+            Self::X86 => &[Self::X86],
+            Self::X86_64 => &[Self::X86_64, Self::X86, Self::X32],
+            Self::X32 => &[Self::X32, Self::X86_64, Self::X86],
+            Self::Arm => &[Self::Arm],
+            Self::Aarch64 => &[Self::Aarch64, Self::Arm],
+            Self::Loongarch64 => &[Self::Loongarch64],
+            Self::M68k => &[Self::M68k],
+            Self::Mips => &[Self::Mips],
+            Self::Mips64 => &[Self::Mips64, Self::Mips, Self::Mips64N32],
+            Self::Mips64N32 => &[Self::Mips64N32, Self::Mips64, Self::Mips],
+            Self::Mipsel => &[Self::Mipsel],
+            Self::Mipsel64 => &[Self::Mipsel64, Self::Mipsel, Self::Mipsel64N32],
+            Self::Mipsel64N32 => &[Self::Mipsel64N32, Self::Mipsel64, Self::Mipsel],
+            Self::Parisc => &[Self::Parisc],
+            Self::Parisc64 => &[Self::Parisc64, Self::Parisc],
+            Self::Ppc => &[Self::Ppc],
+            Self::Ppc64 => &[Self::Ppc64, Self::Ppc],
+            Self::Ppc64le => &[Self::Ppc64le],
+            Self::Riscv64 => &[Self::Riscv64],
+            Self::S390 => &[Self::S390],
+            Self::S390x => &[Self::S390x, Self::S390],
+            Self::Sh => &[Self::Sh],
+            Self::Sheb => &[Self::Sheb],
+        }
+    }
+
     /// The facts. The column is the place in the rows of `tables`, the base what is added to a number there:
     /// the three MIPS ABIs and x32 count from a base of their own.
     const fn facts(self) -> Facts {

@@ -14,7 +14,7 @@
 use crate::arch::{Arch, Endian, Width};
 use crate::ir::{Action, Condition, Operator, Policy};
 use crate::lower::{Decision, FOREIGN, Lowered, lower};
-use crate::profile::{Profile, Support, Violation, flag, validate};
+use crate::profile::{Fault, Profile, Support, Violation, flag, validate};
 use crate::program::{self, Data, Instruction, MAX_INSTRUCTIONS, op};
 
 /// A compiled profile.
@@ -24,7 +24,7 @@ pub struct Filter {
     pub instructions: Vec<Instruction>,
     /// The flag word for `seccomp(2)`, with NEW_LISTENER where a rule notifies.
     pub flags: u32,
-    /// Who gets the listener. It is there exactly where a rule notifies.
+    /// Who gets the listener, where a rule of a profile notifies.
     pub listener: Option<Listener>,
     /// Whether some rule notifies.
     pub notifies: bool,
@@ -49,25 +49,30 @@ pub struct Listener {
 /// Every violation of the profile, or that the program would be longer than the kernel takes.
 pub fn compile(profile: &Profile, native: Arch, support: &Support) -> Result<Filter, Vec<Violation>> {
     let policy = validate(profile, native, support)?;
-    let lowered = lower(&policy);
-    let instructions = emit(&lowered);
-    if instructions.len() > MAX_INSTRUCTIONS {
-        let what =
-            format!("compiles to {} instructions; the kernel takes {MAX_INSTRUCTIONS}", instructions.len());
-        return Err(vec![Violation { key: "linux.seccomp.syscalls".to_owned(), what }]);
+    let filter = finish(&policy);
+    let count = filter.instructions.len();
+    if count > MAX_INSTRUCTIONS {
+        let what = format!("compiles to {count} instructions; the kernel takes {MAX_INSTRUCTIONS}");
+        let key = "linux.seccomp.syscalls".to_owned();
+        return Err(vec![Violation { key, what, fault: Fault::Profile }]);
     }
-    let notifies = policy.flags & flag::NEW_LISTENER != 0;
-    let listener = notifies.then(|| Listener {
+    let listener = filter.notifies.then(|| Listener {
         path: profile.listener_path.clone(),
         metadata: profile.listener_metadata.clone(),
     });
-    Ok(Filter {
-        instructions,
+    Ok(Filter { listener, ..filter })
+}
+
+/// The program of a policy, with nobody to whom its listener goes.
+pub(crate) fn finish(policy: &Policy<'_>) -> Filter {
+    let lowered = lower(policy);
+    Filter {
+        instructions: emit(&lowered),
         flags: policy.flags,
-        listener,
-        notifies,
-        warnings: warnings(&lowered, &policy),
-    })
+        listener: None,
+        notifies: policy.flags & flag::NEW_LISTENER != 0,
+        warnings: warnings(&lowered, policy),
+    }
 }
 
 impl Filter {
@@ -618,16 +623,35 @@ mod tests {
 
     #[test]
     fn what_the_host_lacks_is_refused_unless_it_is_only_a_default() {
-        let support =
-            Support { flags: 0, actions: crate::profile::Actions::from_available("errno allow new") };
+        let known = [Action::Errno(0).word(), Action::Allow.word()];
+        let support = Support::probe(|_| false, |word| known.contains(&word));
         let profile = |json| serde_json::from_str::<Profile>(json).unwrap();
         let plain = profile(r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#);
         assert_eq!(compile(&plain, Arch::X86_64, &support).unwrap().flags, 0);
         let rich = profile(r#"{"defaultAction": "SCMP_ACT_LOG", "flags": ["SECCOMP_FILTER_FLAG_LOG"]}"#);
         let refused = compile(&rich, Arch::X86_64, &support).unwrap_err();
         assert_eq!(
-            refused.iter().map(|it| it.key.as_str()).collect::<Vec<_>>(),
-            ["linux.seccomp.defaultAction", "linux.seccomp.flags[0]"]
+            refused.iter().map(|it| (it.key.as_str(), it.fault)).collect::<Vec<_>>(),
+            [("linux.seccomp.defaultAction", Fault::Host), ("linux.seccomp.flags[0]", Fault::Host)]
         );
+    }
+
+    #[test]
+    fn a_kernel_without_filters_is_one_violation() {
+        let profile: Profile = serde_json::from_str(r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#).unwrap();
+        let support = Support::probe(|_| false, |_| false);
+        let refused = compile(&profile, Arch::X86_64, &support).unwrap_err();
+        assert_eq!(refused.iter().map(|it| it.key.as_str()).collect::<Vec<_>>(), ["linux.seccomp"]);
+    }
+
+    #[test]
+    fn every_flag_is_asked_for_as_the_kernel_takes_it() {
+        // The kernel refuses a wait for a listener that is not there.
+        let takes = |word: u32| word != flag::WAIT_KILLABLE_RECV && word != flag::TSYNC;
+        let support = Support::probe(takes, |_| true);
+        assert_eq!(support.flags, Support::default().flags & !flag::TSYNC);
+        let names: Vec<&str> = support.flag_names().collect();
+        let expected = ["LOG", "SPEC_ALLOW", "WAIT_KILLABLE_RECV"];
+        assert_eq!(names, expected.map(|name| format!("SECCOMP_FILTER_FLAG_{name}")));
     }
 }

@@ -10,7 +10,8 @@
 //! This crate makes no system call and does not load anything: what the host supports comes in as [`Support`],
 //! and the program goes out as bytes. Start at [`compile()`]. Beside it stand [`order`], which says when init
 //! loads the program and what is then in its way; [`explain`], which says what a profile answers to a call and
-//! why; [`dump`], which prints a program; and [`program::run`], which executes one.
+//! why; [`dump`], which prints a program; [`learn`], which makes a profile out of what a program did; and
+//! [`program::run`], which executes one.
 //!
 //! Where the spec leaves the meaning open, it is the one that profiles are written for: libseccomp's as runc
 //! calls it. It differs by intent in four things, each of which the comparison with libseccomp in `tests/` names:
@@ -30,6 +31,7 @@ mod compile;
 pub mod dump;
 pub mod explain;
 pub mod ir;
+pub mod learn;
 mod lower;
 pub mod order;
 pub mod profile;
@@ -39,6 +41,6 @@ mod tables;
 pub use arch::Arch;
 pub use compile::{Filter, Listener, compile};
 pub use ir::Action;
-pub use profile::{Profile, Support, Violation};
+pub use profile::{Fault, Profile, Support, Violation};
 pub use program::Instruction;
 pub use tables::{name as call_name, names as call_names, number as call_number};

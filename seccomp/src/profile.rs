@@ -103,6 +103,17 @@ pub struct Violation {
     pub key: String,
     /// What is wrong with its value, as half a sentence.
     pub what: String,
+    /// Whose fault it is.
+    pub fault: Fault,
+}
+
+/// Whose fault a violation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// No kernel takes the value.
+    Profile,
+    /// The kernel of this host does not.
+    Host,
 }
 
 /// What the kernel of this host can do. The default is everything this crate knows.
@@ -123,40 +134,68 @@ impl Default for Support {
     }
 }
 
+impl Support {
+    /// Asks for everything that a profile may need. `flags` says whether `seccomp(2)` takes a flag word, `action` whether
+    /// it knows the action of a returned word; what they ask, and how, is not this crate's.
+    #[must_use]
+    pub fn probe(flags: impl Fn(u32) -> bool, action: impl Fn(u32) -> bool) -> Self {
+        let alone = [flag::TSYNC, flag::LOG, flag::SPEC_ALLOW, flag::NEW_LISTENER];
+        let taken = alone.into_iter().filter(|bit| flags(*bit));
+        let mut known = taken.fold(0, |all, bit| all | bit);
+        // The kernel takes it only beside a listener.
+        if flags(flag::NEW_LISTENER | flag::WAIT_KILLABLE_RECV) {
+            known |= flag::WAIT_KILLABLE_RECV;
+        }
+        let known_actions = EVERY.into_iter().filter(|known| action(known.word()));
+        Self { flags: known, actions: Actions(known_actions.fold(0, |set, action| set | bit(action))) }
+    }
+
+    /// The names of the flags that the kernel takes.
+    pub fn flag_names(&self) -> impl Iterator<Item = &'static str> {
+        FLAGS.iter().filter(|(_, bit)| self.flags & bit != 0).map(|(name, _)| *name)
+    }
+}
+
 /// A set of actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Actions(u8);
 
-/// The kernel's words for the actions, in the order of the bits of [`Actions`].
-const AVAILABLE: [&str; 8] =
-    ["kill_process", "kill_thread", "trap", "errno", "user_notif", "trace", "log", "allow"];
+/// One of each, with no data.
+const EVERY: [Action; 8] = [
+    Action::KillProcess,
+    Action::KillThread,
+    Action::Trap,
+    Action::Errno(0),
+    Action::Notify,
+    Action::Trace(0),
+    Action::Log,
+    Action::Allow,
+];
+
+const fn bit(action: Action) -> u8 {
+    match action {
+        Action::KillProcess => 1 << 0,
+        Action::KillThread => 1 << 1,
+        Action::Trap => 1 << 2,
+        Action::Errno(_) => 1 << 3,
+        Action::Notify => 1 << 4,
+        Action::Trace(_) => 1 << 5,
+        Action::Log => 1 << 6,
+        Action::Allow => 1 << 7,
+    }
+}
 
 impl Actions {
     /// All of them.
     pub const ALL: Self = Self(0xff);
 
-    /// Those that `/proc/sys/kernel/seccomp/actions_avail` names. Words this crate does not know are skipped.
-    #[must_use]
-    pub fn from_available(text: &str) -> Self {
-        let known = AVAILABLE.iter().enumerate();
-        let present = known.filter(|(_, word)| text.split_ascii_whitespace().any(|given| given == **word));
-        Self(present.fold(0, |set, (bit, _)| set | 1 << bit))
-    }
+    /// None, as where the kernel has no filters at all.
+    pub const NONE: Self = Self(0);
 
     /// Whether the action is one of them.
     #[must_use]
     pub const fn contains(self, action: Action) -> bool {
-        let bit = match action {
-            Action::KillProcess => 0,
-            Action::KillThread => 1,
-            Action::Trap => 2,
-            Action::Errno(_) => 3,
-            Action::Notify => 4,
-            Action::Trace(_) => 5,
-            Action::Log => 6,
-            Action::Allow => 7,
-        };
-        self.0 & 1 << bit != 0
+        self.0 & bit(action) != 0
     }
 }
 
@@ -221,6 +260,10 @@ pub fn validate<'p>(
     native: Arch,
     support: &Support,
 ) -> Result<Policy<'p>, Vec<Violation>> {
+    if support.actions == Actions::NONE {
+        let what = "the kernel has no filters of system calls (CONFIG_SECCOMP_FILTER)".to_owned();
+        return Err(vec![Violation { key: "linux.seccomp".to_owned(), what, fault: Fault::Host }]);
+    }
     let mut check = Check { support, violations: Vec::new() };
     let default = check.default_action(profile);
     let architectures = check.architectures(&profile.architectures, native);
@@ -241,7 +284,12 @@ struct Check<'s> {
 
 impl Check<'_> {
     fn refuse(&mut self, key: String, what: String) {
-        self.violations.push(Violation { key: format!("linux.seccomp.{key}"), what });
+        self.violations.push(Violation { key: format!("linux.seccomp.{key}"), what, fault: Fault::Profile });
+    }
+
+    fn lacks(&mut self, key: String, name: &str) {
+        let what = format!("the kernel does not know {name}");
+        self.violations.push(Violation { key: format!("linux.seccomp.{key}"), what, fault: Fault::Host });
     }
 
     fn default_action(&mut self, profile: &Profile) -> Option<Action> {
@@ -284,7 +332,7 @@ impl Check<'_> {
             _ => {}
         }
         if !self.support.actions.contains(action) {
-            self.refuse(keys().0, format!("the kernel does not know {name}"));
+            self.lacks(keys().0, name);
         }
         Some(action)
     }
@@ -383,7 +431,7 @@ impl Check<'_> {
             match FLAGS.iter().find(|(known, _)| known == name) {
                 None => self.refuse(key, unknown("flag", name, &FLAGS.map(|(known, _)| known))),
                 Some((_, bit)) if self.support.flags & bit == 0 => {
-                    self.refuse(key, format!("the kernel does not know {name}"));
+                    self.lacks(key, name);
                 }
                 Some((_, flag::WAIT_KILLABLE_RECV)) if !profile.notifies() => {
                     self.refuse(key, format!("{name} needs a rule with SCMP_ACT_NOTIFY"));

@@ -19,6 +19,7 @@ pub mod errno;
 #[cfg(feature = "std")]
 pub mod error;
 pub mod fd;
+pub mod listener;
 pub mod map;
 pub mod mount;
 pub mod namespace;

@@ -160,6 +160,26 @@ pub fn seccomp_set_filter(program: &[u8], flags: u32) -> Result<i32, Errno> {
     i32::try_from(returned).map_err(|_| Errno::OVERFLOW)
 }
 
+/// `int seccomp(SECCOMP_SET_MODE_FILTER, flags, NULL)`: whether the kernel takes the flag word. It looks at the flags before
+/// the program, so what it knows fails with EFAULT and nothing is loaded.
+pub fn seccomp_takes_flags(flags: u32) -> bool {
+    const SECCOMP_SET_MODE_FILTER: c_int = 1;
+    let program = null::<u8>();
+    // SAFETY: without a program there is no memory of ours that the kernel could read.
+    let returned =
+        result(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program) });
+    returned == Err(Errno::FAULT)
+}
+
+/// `int seccomp(SECCOMP_GET_ACTION_AVAIL, 0, &action)`: whether the kernel knows the action (SECCOMP_RET_*), kernel 4.14.
+pub fn seccomp_knows_action(action: u32) -> bool {
+    const SECCOMP_GET_ACTION_AVAIL: c_int = 2;
+    // SAFETY: the kernel reads one u32 at the address.
+    let returned =
+        result(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, from_ref(&action)) });
+    returned.is_ok()
+}
+
 /// `int getcwd(char *buf, size_t size)`: the bytes before the terminator.
 ///
 /// # Errors

@@ -123,6 +123,7 @@ impl<'a> Executor<'a> {
             self.filtered = true;
             return Ok(());
         }
+        self.page.set_listener(number);
         let announced =
             Message { kind: Kind::Listener, value: number.unsigned_abs() }.send(self.socket).called("write");
         announced.and_then(|()| self.await_go())?;
@@ -135,10 +136,25 @@ impl<'a> Executor<'a> {
         let path = self.executable.ok_or(Failure::new("exec", Errno::NOENT))?;
         let home = self.home.take();
         let home = home.as_ref().and_then(|home| CStr::from_bytes_until_nul(&home.entry).ok());
-        let env = Pointers::new(env, home).called("mmap")?;
-        let args = Pointers::new(args, None).called("mmap")?;
+        let (env, args) = (self.pointers(env, home)?, self.pointers(args, None)?);
         self.page.set_phase(Phase::Executing);
         Err(Failure::new("execve", args.execve(path, &env)))
+    }
+}
+
+impl Executor<'_> {
+    /// argv or envp out of the memory that was taken before the first step: after the filter no call may be left to make.
+    pub(crate) fn pointers<'t>(
+        &mut self,
+        list: List<'t>,
+        more: Option<&'t CStr>,
+    ) -> Result<Pointers<'t>, Failure> {
+        let room = core::mem::take(&mut self.room);
+        let Some((array, rest)) = room.split_at_mut_checked(list.count() + 2) else {
+            return Err(Failure::new("room for arguments", Errno::NOMEM));
+        };
+        self.room = rest;
+        Ok(Pointers::fill(array, list, more))
     }
 }
 
@@ -160,18 +176,14 @@ pub(crate) struct Pointers<'a> {
 }
 
 impl<'a> Pointers<'a> {
-    /// Pointers to the strings of `list` and to one more.
-    pub(crate) fn new(list: List<'a>, more: Option<&'a CStr>) -> Result<Self, Errno> {
-        let array = sys::map::zeroed::<*const c_char>(list.count() + 2)?;
-        for (slot, text) in array.iter_mut().zip(list.iter().chain(more)) {
+    /// Pointers to the strings of `list` and to one more; the array has room for them and for the null at its end.
+    fn fill(array: &'static mut [*const c_char], list: List<'a>, more: Option<&'a CStr>) -> Self {
+        array.fill(core::ptr::null());
+        let slots = array.len().saturating_sub(1);
+        for (slot, text) in array.iter_mut().take(slots).zip(list.iter().chain(more)) {
             *slot = text.as_ptr();
         }
-        // The last slot is never written, so the array ends with null.
-        if array.last().is_some_and(|last| last.is_null()) {
-            Ok(Self { array, strings: PhantomData })
-        } else {
-            Err(Errno::INVAL)
-        }
+        Self { array, strings: PhantomData }
     }
 
     /// execve(2) with these arguments; returns only what went wrong.

@@ -5,16 +5,14 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::ftruncate;
 use rustix::io::{Errno, retry_on_intr, write};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, kill_process_group, pidfd_open, setpgid, waitid,
-};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process_group, setpgid, waitid};
 use rustix::time::Timespec;
-use sys::clone::{exit, fork};
+use sys::clone::{Process, exit, fork_watched};
 use sys::fd::{close_range, dup_to};
 
 use super::exec::Pointers;
 use crate::op::Hook;
-use crate::page::{Called, Failure};
+use crate::page::{Called, Failure, KILLED};
 use crate::run::Executor;
 
 impl Executor<'_> {
@@ -22,17 +20,14 @@ impl Executor<'_> {
         // What an earlier hook printed is not part of this one's error.
         let _ = ftruncate(sys::fd::borrow(hook.output.0), 0);
         let (input, state) = pipe_with(PipeFlags::CLOEXEC).called("pipe2")?;
-        let args = Pointers::new(hook.args, None).called("mmap")?;
-        let env = Pointers::new(hook.env, None).called("mmap")?;
-        let pid = fork(0).called("clone3")?;
-        if pid == 0 {
+        let (args, env) = (self.pointers(hook.args, None)?, self.pointers(hook.env, None)?);
+        let Some(process) = fork_watched().called("clone")? else {
             exit(run(hook, &input, &args, &env).raw_os_error() & 0x7f)
-        }
+        };
         drop(input);
-        let pid = Pid::from_raw(pid.cast_signed()).ok_or(Failure::new("clone3", Errno::CHILD))?;
         send_state(hook, &state)?;
         drop(state);
-        finish(pid, hook.timeout_ms)
+        finish(&process, hook.timeout_ms)
     }
 }
 
@@ -77,24 +72,23 @@ fn write_all(to: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
 }
 
 /// Waits for the hook until its deadline; then its whole process group is killed.
-fn finish(pid: Pid, timeout_ms: u32) -> Result<(), Failure> {
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).called("pidfd_open")?;
+fn finish(Process { pid, pidfd }: &Process, timeout_ms: u32) -> Result<(), Failure> {
     let timeout =
         Timespec { tv_sec: (timeout_ms / 1000).into(), tv_nsec: (timeout_ms % 1000 * 1_000_000).into() };
-    let ready = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)).called("poll")?;
-    if ready == 0 {
-        let _ = kill_process_group(pid, Signal::KILL);
+    let ready = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout)).called("poll")?;
+    if let (0, Some(group)) = (ready, Pid::from_raw(*pid)) {
+        let _ = kill_process_group(group, Signal::KILL);
     }
     let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).called("waitid")?;
     if ready == 0 {
         return Err(Failure::new("hook timed out", Errno::TIMEDOUT));
     }
-    match status.and_then(|status| status.exit_status()) {
-        Some(0) => Ok(()),
-        Some(code) => {
-            Err(Failure { call: "hook failed", errno: Errno::CANCELED, value: code.unsigned_abs() })
-        }
-        None => Err(Failure::new("hook was killed", Errno::CANCELED)),
+    let ended = |call, value: i32| Err(Failure { call, errno: Errno::CANCELED, value: value.unsigned_abs() });
+    match status.map(|status| (status.exit_status(), status.terminating_signal())) {
+        Some((Some(0), _)) => Ok(()),
+        Some((Some(code), _)) => ended("hook failed", code),
+        Some((None, Some(signal))) => ended(KILLED, signal),
+        _ => ended(KILLED, 0),
     }
 }
 

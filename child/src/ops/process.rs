@@ -124,16 +124,21 @@ impl Executor<'_> {
         task::set_mempolicy(mode, nodes.0, max_node).called("set_mempolicy")
     }
 
-    pub(crate) fn close_handles(&mut self, first: u32) -> Result<(), Failure> {
+    pub(crate) fn close_handles(&mut self, first: u32, output: Option<Fd>) -> Result<(), Failure> {
         self.root = None;
         self.dev = None;
         self.empty = None;
         self.null = None;
         let socket = self.socket.as_raw_fd().unsigned_abs();
-        if socket > first {
-            close_range(first, socket - 1, 0).called("close_range")?;
+        let output = output.map_or(socket, |fd| fd.0.unsigned_abs());
+        let mut next = first;
+        for kept in [socket.min(output), socket.max(output)] {
+            if kept > next {
+                close_range(next, kept - 1, 0).called("close_range")?;
+            }
+            next = next.max(kept.saturating_add(1));
         }
-        close_range(socket.max(first.saturating_sub(1)) + 1, u32::MAX, 0).called("close_range")?;
+        close_range(next, u32::MAX, 0).called("close_range")?;
         close_range(first, u32::MAX, sys::fd::CLOSE_RANGE_CLOEXEC).called("close_range")
     }
 }

@@ -3,7 +3,9 @@
 //! It is not a test and judges nothing. It is started without Rust's own start-up code, because that opens
 //! descriptors 0-2 where they are closed and changes signal dispositions: what it prints is what the runtime left.
 //! Start at `report`; every key of the object is one line there. Arguments ask for more:
-//! `stat:PATH`, `read:PATH`, `write:PATH`, `mkdir:PATH`, `list:PATH` and `sleep:SECONDS` (after printing).
+//! `stat:PATH`, `read:PATH`, `write:PATH`, `mkdir:PATH`, `list:PATH` and `sleep:SECONDS` (after printing);
+//! `call:NUMBER:ARG...`, `int80:...` and `x32:...` make a system call by one of x86-64's three entries, `traced:NUMBER`
+//! makes one in a child and answers it as its tracer.
 #![no_main]
 #![allow(unsafe_code, reason = "asks the kernel for what no file of /proc shows")]
 
@@ -264,6 +266,10 @@ fn asked(args: &[String]) -> Map<String, Value> {
 fn answer(arg: &str) -> Option<Value> {
     let (verb, path) = arg.split_once(':')?;
     match verb {
+        "call" => Some(json!(call(words(path), 0))),
+        "x32" => Some(json!(call(words(path), 0x4000_0000))),
+        "int80" => Some(json!(int80(words(path)))),
+        "traced" => Some(traced(words(path))),
         "stat" => Some(file(Path::new(path))),
         "list" => Some(Value::Object(directory(path))),
         "read" => Some(outcome(fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))),
@@ -279,3 +285,95 @@ fn outcome(result: io::Result<String>) -> Value {
         Err(error) => json!({"errno": error.raw_os_error(), "missing": error.kind() == ErrorKind::NotFound}),
     }
 }
+
+/// Numbers in decimal or, after `0x`, in hexadecimal; absent ones are 0.
+fn words(text: &str) -> [c_long; 4] {
+    let mut all = [0; 4];
+    for (place, word) in all.iter_mut().zip(text.split(':')) {
+        let parsed = match word.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok().map(u64::cast_signed),
+            None => word.parse().ok(),
+        };
+        *place = parsed.unwrap_or(0);
+    }
+    all
+}
+
+/// A system call by the usual entry; the bits of `abi` are added to its number.
+fn call([nr, first, second, third]: [c_long; 4], abi: c_long) -> i64 {
+    number(nr | abi, [first, second, third])
+}
+
+/// A system call by the entry of 32-bit programs, which a 64-bit one can use as well.
+#[cfg(target_arch = "x86_64")]
+fn int80([nr, first, second, third]: [c_long; 4]) -> i64 {
+    let mut result = nr;
+    // SAFETY: the calls that the tests ask for take integers only. rbx is put back; the kernel may clear r8 to r11.
+    unsafe {
+        std::arch::asm!(
+            "xchg rbx, {first}", "int 0x80", "xchg rbx, {first}",
+            first = inout(reg) first => _, inout("rax") result, in("rcx") second, in("rdx") third,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    i64::from(result as i32)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn int80(_: [c_long; 4]) -> i64 {
+    -i64::from(libc::ENOSYS)
+}
+
+/// Makes a call in a child whose tracer is this process. For a call that a filter gives to the tracer, the tracer puts 77
+/// in the place of its result; `message` is the number that the filter gave.
+fn traced([nr, ..]: [c_long; 4]) -> Value {
+    const RESULT: c_long = 77;
+    // SAFETY: the child of this single-threaded program makes system calls only.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: numbers and null pointers only.
+        unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+        // SAFETY: takes a number.
+        unsafe { libc::raise(libc::SIGSTOP) };
+        let result = number(nr, [0; 3]);
+        // SAFETY: takes a number and does not return. The low bits of a result are enough to tell it.
+        unsafe { libc::_exit((result & 0xff) as c_int) }
+    }
+    let trace = |request, data: c_long| {
+        // SAFETY: requests that take numbers only, of a child that is stopped.
+        unsafe { libc::ptrace(request, child, 0, data) }
+    };
+    stopped(child);
+    trace(libc::PTRACE_SETOPTIONS, libc::PTRACE_O_TRACESECCOMP.into());
+    trace(libc::PTRACE_CONT, 0);
+    let mut status = stopped(child);
+    let event = status >> 8 == libc::SIGTRAP | libc::PTRACE_EVENT_SECCOMP << 8;
+    let mut message: libc::c_ulong = 0;
+    if event {
+        // SAFETY: the kernel writes one word at `message`.
+        unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, child, 0, &raw mut message) };
+        answer_for(child, RESULT);
+        trace(libc::PTRACE_CONT, 0);
+        status = stopped(child);
+    }
+    json!({"event": event, "message": message, "result": libc::WEXITSTATUS(status)})
+}
+
+fn stopped(child: c_int) -> c_int {
+    let mut status = 0;
+    // SAFETY: the kernel writes one int at `status`.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    status
+}
+
+/// The call is skipped and returns `result`.
+#[cfg(target_arch = "x86_64")]
+fn answer_for(child: c_int, result: c_long) {
+    for (register, value) in [(libc::ORIG_RAX, -1), (libc::RAX, result)] {
+        // SAFETY: the registers' places are the kernel's, and the child is stopped.
+        unsafe { libc::ptrace(libc::PTRACE_POKEUSER, child, 8 * register as c_long, value) };
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn answer_for(_: c_int, _: c_long) {}

@@ -13,10 +13,11 @@ use crate::bundle::Bundle;
 use crate::cli::args::{self, CgroupDriver, Globals};
 use crate::event_log::{self, Ending, Event};
 use crate::facts::Facts;
+use crate::foreground::learn::Learning;
 use crate::foreground::relay::Relay;
 use crate::foreground::{Foreground, Orphans, exit_code};
 use crate::launch::delete::{Force, delete};
-use crate::launch::{self, Console, Created, Keyring, Notify, Options};
+use crate::launch::{self, Console, Created, FilterOf, Keyring, Notify, Options};
 use crate::notify::{self, Manager, Proxy};
 use crate::plan::RootChange;
 use crate::{Error, Kind, Result};
@@ -27,18 +28,17 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) fn create(globals: &Globals, options: args::Create, inherited: Vec<OwnedFd>) -> Result<u8> {
     // The notifications are served by start, which has a NOTIFY_SOCKET of its own.
     let notify = if manager().is_some() { Notify::Mounted } else { Notify::Absent };
-    let created = make(globals, &options, inherited, console(&options), notify)?;
+    let created = make(globals, &options, inherited, console(&options), (notify, FilterOf::Configuration))?;
     launch::leave(&created)?;
     Ok(0)
 }
 
 pub(super) fn run(globals: &Globals, options: args::Run, inherited: Vec<OwnedFd>) -> Result<u8> {
-    if options.seccomp_learn.is_some() {
-        return Err(
-            Error::new(Kind::Unsupported, "learning a profile is not built yet").with_key("--seccomp-learn")
-        );
-    }
     match options.detach {
+        true if options.seccomp_learn.is_some() => {
+            let text = "somebody has to answer the container's calls";
+            Err(Error::invalid("--seccomp-learn", text).with_hint("not with --detach"))
+        }
         true => run_detached(globals, &options, inherited),
         false => run_attended(globals, &options, inherited),
     }
@@ -46,9 +46,9 @@ pub(super) fn run(globals: &Globals, options: args::Run, inherited: Vec<OwnedFd>
 
 fn run_detached(globals: &Globals, options: &args::Run, inherited: Vec<OwnedFd>) -> Result<u8> {
     let manager = manager();
-    let mut created =
-        make(globals, &options.create, inherited, console(&options.create), notify_of(manager.as_ref()))?;
-    let started = begin(&mut created, manager, &options.create).and_then(|proxy| match proxy {
+    let kinds = (notify_of(manager.as_ref()), FilterOf::Configuration);
+    let mut created = make(globals, &options.create, inherited, console(&options.create), kinds)?;
+    let started = begin(&mut created, manager, &options.create, None).and_then(|proxy| match proxy {
         Some(proxy) => {
             await_ready(&proxy, &created.spawned.pidfd, created.spawned.pid, options.create.timeout)
         }
@@ -76,9 +76,11 @@ fn run_attended(globals: &Globals, options: &args::Run, inherited: Vec<OwnedFd>)
     let orphans = if options.create.no_subreaper { Orphans::Leave } else { Orphans::Adopt };
     let foreground = Foreground::begin(orphans)?;
     let manager = manager();
-    let mut created =
-        make(globals, &options.create, inherited, Console::Caller, notify_of(manager.as_ref()))?;
-    let status = attend(&foreground, &mut created, manager, &options.create);
+    let mut learning = options.seccomp_learn.as_deref().map(Learning::begin).transpose()?;
+    let filter = if learning.is_some() { FilterOf::Learning } else { FilterOf::Configuration };
+    let notify = notify_of(manager.as_ref());
+    let mut created = make(globals, &options.create, inherited, Console::Caller, (notify, filter))?;
+    let status = attend(&foreground, &mut created, manager, &options.create, learning.as_mut());
     let status = status.map_err(|error| undo(&created, error))?;
     if options.keep || event_log::is_followed(&created.directory) {
         event_log::append(&created.directory, &[Event::Exited(Ending::of_status(status.as_raw()))]);
@@ -86,6 +88,7 @@ fn run_attended(globals: &Globals, options: &args::Run, inherited: Vec<OwnedFd>)
     if !options.keep {
         remove(&created)?;
     }
+    learning.map_or(Ok(()), Learning::finish)?;
     Ok(exit_code(status))
 }
 
@@ -94,16 +97,29 @@ fn attend(
     created: &mut Created,
     manager: Option<Manager>,
     options: &args::Create,
+    learning: Option<&mut Learning>,
 ) -> Result<WaitStatus> {
     let relay = created.console.take().map(Relay::new).transpose()?;
-    let proxy = begin(created, manager, options)?;
+    let proxy = begin(created, manager, options, learning)?;
     foreground.attend(&created.spawned, relay, proxy)
 }
 
 /// Starts the program, with its notification socket bound before. Then other commands may change the container.
-fn begin(created: &mut Created, manager: Option<Manager>, options: &args::Create) -> Result<Option<Proxy>> {
+fn begin(
+    created: &mut Created,
+    manager: Option<Manager>,
+    options: &args::Create,
+    learning: Option<&mut Learning>,
+) -> Result<Option<Proxy>> {
     let proxy = manager.map(|manager| Proxy::new(&created.directory, manager)).transpose()?;
-    launch::start_created(created, options.timeout.unwrap_or(PATIENCE))?;
+    let timeout = options.timeout.unwrap_or(PATIENCE);
+    let init = created.spawned.pid;
+    match learning {
+        Some(learning) => {
+            launch::start_learning(created, timeout, |listener| learning.attend(listener, init))?;
+        }
+        None => launch::start_created(created, timeout)?,
+    }
     created.directory.unlock()?;
     Ok(proxy)
 }
@@ -151,7 +167,7 @@ fn make(
     options: &args::Create,
     descriptors: Vec<OwnedFd>,
     console: Console,
-    notify: Notify,
+    (notify, filter): (Notify, FilterOf),
 ) -> Result<Created> {
     let sockets = listen_fds()?;
     let bundle = Bundle::open(&options.bundle)?.with_config(options.config.as_deref());
@@ -170,6 +186,7 @@ fn make(
         driver: driver(globals, &bundle)?,
         timeout: options.timeout.unwrap_or(PATIENCE),
         environment: environment(sockets, notify),
+        filter,
     };
     let created = launch::create(&root, &options.id, &bundle, &options_of_launch)?;
     created.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

@@ -68,6 +68,7 @@ fn lines() -> Result<Vec<Line>> {
         module("apparmor", facts.apparmor(), "profiles are refused without it"),
         module("selinux", facts.selinux(), "labels are refused without it"),
         module("resctrl", facts.resctrl().is_some(), "mount -t resctrl resctrl /sys/fs/resctrl"),
+        filters(&facts),
         memory_files(),
         helper("criu"),
         helper("ps"),
@@ -148,6 +149,18 @@ fn missing_capabilities() -> Line {
 fn module(name: &'static str, available: bool, remedy: &'static str) -> Line {
     let found = if available { "enabled" } else { "not enabled" };
     Line { name, available, found: found.to_owned(), remedy: (!available).then_some(remedy) }
+}
+
+fn filters(facts: &Facts) -> Line {
+    let flags: Vec<&str> = facts.seccomp().flag_names().collect();
+    let available = facts.seccomp().actions != seccomp::profile::Actions::NONE;
+    let found = flags.join(", ").replace("SECCOMP_FILTER_FLAG_", "");
+    Line {
+        name: "seccomp",
+        available,
+        found: if available { format!("flags {found}") } else { "no filters of system calls".to_owned() },
+        remedy: (!available).then_some("a kernel with CONFIG_SECCOMP_FILTER; run without linux.seccomp"),
+    }
 }
 
 fn memory_files() -> Line {

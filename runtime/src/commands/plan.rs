@@ -21,8 +21,9 @@ pub(super) fn validate(_: &Globals, options: &args::Validate) -> Result<u8> {
     let bundle = Bundle::open(&options.bundle)?.with_config(options.config.as_deref());
     let spec = bundle.config()?;
     let mut problems = Problems::default();
-    let config = Config::check(&spec, bundle.path(), &Facts::default(), &mut problems);
-    launch::filter(&spec, &config, &mut problems);
+    let facts = Facts::default();
+    let config = Config::check(&spec, bundle.path(), &facts, &mut problems);
+    launch::filter::of(&spec, &config, &facts, &mut problems);
     for error in &problems.errors {
         print(&format!("error: {}\n", line(error)))?;
     }
@@ -39,8 +40,9 @@ pub(super) fn validate(_: &Globals, options: &args::Validate) -> Result<u8> {
 pub(super) fn refuse_warnings(bundle: &Bundle) -> Result<()> {
     let spec = bundle.config()?;
     let mut problems = Problems::default();
-    let config = Config::check(&spec, bundle.path(), &Facts::default(), &mut problems);
-    launch::filter(&spec, &config, &mut problems);
+    let facts = Facts::default();
+    let config = Config::check(&spec, bundle.path(), &facts, &mut problems);
+    launch::filter::of(&spec, &config, &facts, &mut problems);
     let warnings = std::mem::take(&mut problems.warnings);
     problems.errors.extend(warnings);
     problems.finish().map(drop)

@@ -1,18 +1,20 @@
 //! `seccomp explain` and `seccomp dump`: what the filter of a bundle answers, and the program itself.
 
-use seccomp::{Arch, Profile, Support, Violation, dump, explain};
+use seccomp::{Profile, Violation, dump, explain};
 
 use super::print;
 use crate::bundle::Bundle;
 use crate::cli::args::{SeccompDump, SeccompExplain};
 use crate::config::Spec;
+use crate::facts::Facts;
+use crate::launch::filter::{error, native};
 use crate::{Error, Kind, Result};
 
 pub(super) fn explain(options: &SeccompExplain) -> Result<u8> {
     let spec = Bundle::open(&options.bundle)?.config()?;
     let SeccompExplain { syscall, arguments, .. } = options;
-    let support = Support::default();
-    let explanations = explain::explain(profile(&spec)?, native()?, &support, syscall, arguments);
+    let facts = Facts::default();
+    let explanations = explain::explain(profile(&spec)?, native()?, facts.seccomp(), syscall, arguments);
     let explanations = explanations.map_err(refused)?;
     for explanation in &explanations {
         print(&format!("{explanation}\n"))?;
@@ -22,7 +24,7 @@ pub(super) fn explain(options: &SeccompExplain) -> Result<u8> {
 
 pub(super) fn dump(options: &SeccompDump) -> Result<u8> {
     let spec = Bundle::open(&options.bundle)?.config()?;
-    let filter = seccomp::compile(profile(&spec)?, native()?, &Support::default()).map_err(refused)?;
+    let filter = seccomp::compile(profile(&spec)?, native()?, Facts::default().seccomp()).map_err(refused)?;
     print(&dump::text(&filter))?;
     Ok(0)
 }
@@ -34,14 +36,8 @@ fn profile(spec: &Spec) -> Result<&Profile> {
     })
 }
 
-fn native() -> Result<Arch> {
-    Arch::native()
-        .ok_or_else(|| Error::new(Kind::Unsupported, "no filters are compiled for this architecture"))
-}
-
 /// All violations as one error, the first in front.
 fn refused(violations: Vec<Violation>) -> Error {
-    let errors = violations.into_iter().map(|violation| Error::invalid(violation.key, violation.what));
-    let all = errors.reduce(Error::and_also);
+    let all = violations.into_iter().map(error).reduce(Error::and_also);
     all.unwrap_or_else(|| Error::new(Kind::Internal, "a filter was refused without a reason"))
 }

@@ -9,6 +9,7 @@
 //! our own can be had (see [`streams`]).
 
 pub mod buffer;
+pub mod learn;
 pub mod master;
 pub mod raw;
 pub mod relay;

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use child::page::{Page, Report};
+use child::page::{KILLED, Page, Report};
 use child::{List, Op};
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitIdStatus};
@@ -83,6 +83,12 @@ impl LateSteps {
         }
     }
 
+    /// Whether the filter was loaded before step `index`.
+    fn is_filtered(&self, index: u32) -> bool {
+        let before = index.saturating_sub(self.first) as usize;
+        self.texts.iter().take(before).any(|(key, _)| key == "linux.seccomp")
+    }
+
     fn text(&self, index: u32) -> Option<&(String, String)> {
         self.texts.get(index.checked_sub(self.first)? as usize)
     }
@@ -110,6 +116,9 @@ fn tried(steps: &[Step<'_>]) -> Tried {
     found
 }
 
+/// Where the errno of a late step may be an answer of the filter.
+const FILTERED: &str = "linux.seccomp was in force by then and may have refused the call";
+
 /// What failed before Ready, or at any step of an exec. `pids` are the process itself, which still waits unless a filter
 /// was loaded, and the container's first; `printed` is what hooks printed.
 pub fn failure(report: &Report, steps: &[Step<'_>], pids: [i32; 2], printed: impl Fn() -> String) -> Error {
@@ -131,6 +140,13 @@ pub fn failure(report: &Report, steps: &[Step<'_>], pids: [i32; 2], printed: imp
         Op::Mount { data, .. } => mount(step, report, *data),
         _ => Error::kernel(step.op.to_string(), report.call().to_owned(), report.errno()),
     };
+    let mut before = steps.iter().take(report.step as usize);
+    let error = match report.errno() {
+        Errno::PERM | Errno::NOSYS if before.any(|step| matches!(step.op, Op::Seccomp { .. })) => {
+            error.with_hint(FILTERED)
+        }
+        _ => error,
+    };
     if step.key.is_empty() { error } else { error.with_key(step.key.clone().into_owned()) }
 }
 
@@ -145,9 +161,19 @@ fn mount(step: &Step<'_>, report: &Report, data: child::Text<'_>) -> Error {
     }
 }
 
+/// The signal of a filter that kills.
+const SIGSYS: u32 = 31;
+
 /// A hook that the child ran.
 fn hook(what: &str, report: &Report, printed: &str) -> Error {
-    let status = if report.value == 0 { String::new() } else { format!(": exit status {}", report.value) };
+    let status = match (report.call(), report.value) {
+        (_, 0) => String::new(),
+        (KILLED, SIGSYS) => {
+            format!(" by signal {SIGSYS} (bad system call): linux.seccomp applies to the hook")
+        }
+        (KILLED, signal) => format!(" by signal {signal}"),
+        (_, code) => format!(": exit status {code}"),
+    };
     match report.errno() {
         Errno::TIMEDOUT => Error::new(Kind::Hook, format!("{what}: killed after its timeout{printed}")),
         // The errno belongs to a check of the child's own.
@@ -227,6 +253,10 @@ pub fn start_failure(
         }
         _ if what.starts_with("run hook") => hook(what, &report, &printed()),
         call => Error::kernel(what.clone(), call.to_owned(), report.errno()),
+    };
+    let error = match report.errno() {
+        Errno::PERM | Errno::NOSYS if late.is_filtered(report.step) => error.with_hint(FILTERED),
+        _ => error,
     };
     if key.is_empty() { error } else { error.with_key(key.clone()) }
 }

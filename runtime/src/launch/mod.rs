@@ -9,6 +9,7 @@ pub mod delete;
 pub mod diagnose;
 pub mod exec;
 pub mod explain;
+pub mod filter;
 pub mod image;
 pub mod listener;
 pub mod net_devices;
@@ -29,7 +30,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use child::message::Kind as Said;
-use child::op::{Listener, Op};
+use child::op::Op;
 use child::{Fd, Header, Words};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -42,7 +43,7 @@ use crate::config::{Config, Problems};
 use crate::event_log::{self, Event};
 use crate::facts::Facts;
 use crate::id::ContainerId;
-use crate::plan::{self, Adopt, Filter, Inputs, Order, Plan, RootChange};
+use crate::plan::{self, Adopt, Filter, Inputs, Plan, RootChange};
 use crate::record;
 use crate::stages::{Born, Conditions, Privilege, Stages, stages};
 use crate::state::{Directory, Init, Progress, Root, State, Status};
@@ -76,6 +77,18 @@ pub struct Options {
     pub timeout: Duration,
     /// Variables that are added to the program's environment: NAME=value.
     pub environment: Vec<String>,
+    /// Which filter of system calls the program gets.
+    pub filter: FilterOf,
+}
+
+/// Which filter of system calls a container has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilterOf {
+    /// The one of `linux.seccomp`, if it has one.
+    Configuration,
+    /// One that asks the caller about every call, whatever the configuration says: [`start_learning`]. Processes that join
+    /// the container have none.
+    Learning,
 }
 
 /// Who gets the master of a container's terminal.
@@ -149,7 +162,10 @@ pub fn create(root: &Root, id: &ContainerId, bundle: &Bundle, options: &Options)
         spec.mounts.push(crate::notify::mount(&root.notify(id)));
     }
     let config = Config::check(&spec, bundle.path(), &facts, &mut problems);
-    let filter = filter(&spec, &config, &mut problems);
+    let filter = match options.filter {
+        FilterOf::Configuration => filter::of(&spec, &config, &facts, &mut problems),
+        FilterOf::Learning => filter::asking(&config, &facts, &mut problems),
+    };
     let layout = cgroups::Layout::detect()?;
     let mut prepared = Prepared { options, bundle, config, facts, layout, filter, id };
     problems.errors.extend(cgroups::validate(&prepared.request(), &prepared.layout));
@@ -167,31 +183,6 @@ pub fn create(root: &Root, id: &ContainerId, bundle: &Bundle, options: &Options)
         }
         Err(error) => Err(undo.undo(error)),
     }
-}
-
-/// Compiles `linux.seccomp`.
-pub(crate) fn filter(spec: &crate::config::Spec, config: &Config, problems: &mut Problems) -> Option<Filter> {
-    let profile = spec.linux.as_ref()?.seccomp.as_ref().filter(|profile| !profile.is_unset())?;
-    let compiled = match seccomp::compile(profile, native_arch(), &seccomp::Support::default()) {
-        Ok(compiled) => compiled,
-        Err(violations) => {
-            violations.into_iter().for_each(|violation| problems.invalid(violation.key, violation.what));
-            return None;
-        }
-    };
-    let order = config.process.as_ref().map_or(Order::Early, |process| Order::of(&process.capabilities));
-    let listener = if compiled.listener.is_some() { Listener::Announce } else { Listener::None };
-    Some(Filter {
-        program: compiled.bytes(),
-        flags: compiled.flags,
-        listener,
-        agent: compiled.listener,
-        order,
-    })
-}
-
-fn native_arch() -> seccomp::Arch {
-    seccomp::Arch::native().unwrap_or(seccomp::Arch::X86_64)
 }
 
 type Made = (Spawned, record::File, State, Option<OwnedFd>);
@@ -296,7 +287,7 @@ impl Prepared<'_> {
             facts: &self.facts,
             root,
             keyring: keyring.as_deref(),
-            filter: self.filter.as_ref(),
+            filter: self.filter.as_ref().filter(|_| self.options.filter == FilterOf::Configuration),
         };
         saved::save(directory.fd(), &source)
     }
@@ -567,7 +558,7 @@ pub fn describe(bundle: &Bundle, driver: cgroups::Driver) -> Result<Vec<String>>
     let mut problems = Problems::default();
     let spec = bundle.config()?;
     let config = Config::check(&spec, bundle.path(), &facts, &mut problems);
-    let filter = filter(&spec, &config, &mut problems);
+    let filter = filter::of(&spec, &config, &facts, &mut problems);
     problems.finish()?;
     let layout = cgroups::Layout::detect()?;
     let prepared = Prepared { options: &options, bundle, config, facts, layout, filter, id: &id };
@@ -605,6 +596,7 @@ impl Options {
             driver,
             timeout: Duration::from_secs(30),
             environment: Vec::new(),
+            filter: FilterOf::Configuration,
         }
     }
 }
@@ -614,11 +606,32 @@ impl Options {
 /// # Errors
 /// As [`start::start`].
 pub fn start_created(created: &mut Created, timeout: Duration) -> Result<()> {
+    start_with(created, timeout, Ok)
+}
+
+/// As [`start_created`], for a container with [`FilterOf::Learning`]: `attend` gets the listener, and from then on whoever has
+/// it must answer every call of the container.
+///
+/// # Errors
+/// As [`start::start`], and those of `attend`, which leave the container as it is.
+pub fn start_learning(
+    created: &mut Created,
+    timeout: Duration,
+    attend: impl FnOnce(OwnedFd) -> Result<()>,
+) -> Result<()> {
+    start_with(created, timeout, |starting| starting.answered_by(attend))
+}
+
+fn start_with<'a>(
+    created: &'a Created,
+    timeout: Duration,
+    prepare: impl FnOnce(start::Starting<'a>) -> Result<start::Starting<'a>>,
+) -> Result<()> {
     let Created { spawned, state, directory, .. } = created;
     let starting = start::Starting::new(state, spawned.page, spawned.pidfd.as_fd(), &spawned.socket, timeout);
     spawned.send(Said::Start)?;
     let events = [Event::Created(spawned.pid), Event::Started(spawned.pid)];
-    starting.finish(|| event_log::append(directory, &events))
+    prepare(starting)?.finish(|| event_log::append(directory, &events))
 }
 
 /// Lets a created container wait on its start socket and lets go of it.

@@ -86,7 +86,7 @@ pub(super) fn save(directory: &OwnedFd, source: &Source<'_>) -> Result<()> {
         groups: config.annotations.groups,
         process: Bytes(&process),
         steps: steps.iter().map(|step| (step.key.as_ref(), step.op)).collect(),
-        filter: source.filter.map(load),
+        filter: source.filter.map(Filter::op),
     };
     write(directory, &postcard::to_stdvec(&saved).map_err(|error| broken(&error))?)
 }
@@ -103,10 +103,6 @@ fn steps<'a>(source: &Source<'a>) -> Vec<Step<'a>> {
     let keyring = source.keyring.map(|name| Step::new("", Op::NewKeyring { name: child::Text(name) }));
     let policy = source.config.memory_policy.as_ref().map(MemoryPolicy::step);
     keyring.into_iter().chain(source.config.personality.step()).chain(policy).collect()
-}
-
-fn load(filter: &Filter) -> Op<'_> {
-    Op::Seccomp { program: Bytes(&filter.program), flags: filter.flags, listener: filter.listener }
 }
 
 fn write(directory: &OwnedFd, payload: &[u8]) -> Result<()> {
@@ -239,7 +235,7 @@ mod tests {
             flags: 1,
             listener: Listener::None,
             agent: None,
-            order: crate::plan::Order::Late,
+            order: seccomp::order::Order::Late,
         };
         let keyring = Some(c"_ses.x");
         let source = Source {

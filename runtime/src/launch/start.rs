@@ -112,6 +112,16 @@ pub(super) struct Starting<'a> {
     root: Option<OwnedFd>,
     /// The file to which its startContainer hooks print.
     hook_output: Option<File>,
+    answers: Answers,
+}
+
+/// Who answers for a filter with a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answers {
+    /// The agent of the configuration, to whom it is sent.
+    Agent,
+    /// The caller, who has it already.
+    Caller,
 }
 
 impl<'a> Starting<'a> {
@@ -136,6 +146,7 @@ impl<'a> Starting<'a> {
             proc,
             root,
             hook_output: state.late.hook_output().and_then(fetch).map(File::from),
+            answers: Answers::Agent,
         }
     }
 
@@ -149,6 +160,31 @@ impl<'a> Starting<'a> {
             Ok(()) => error,
             Err(other) => error.and_also(other),
         })
+    }
+
+    /// The caller answers for the filter. Its own announcement has to pass it, so the number of the listener is read from
+    /// the page. A failure leaves the container as it is.
+    pub(super) fn answered_by(mut self, attend: impl FnOnce(OwnedFd) -> Result<()>) -> Result<Self> {
+        self.await_listener()?.map_or(Ok(()), attend)?;
+        self.answers = Answers::Caller;
+        Ok(self)
+    }
+
+    /// The listener; nothing where init ended before it had one, which [`Self::finish`] explains.
+    fn await_listener(&self) -> Result<Option<OwnedFd>> {
+        while is_alive(self.pidfd) && self.page.phase() != Some(Phase::Failed) {
+            if let Some(number) = self.page.listener() {
+                let fetched = pidfd_getfd(self.pidfd, number.cast_signed(), PidfdGetfdFlags::empty());
+                return fetched
+                    .context("pidfd_getfd", || "fetch the listener of the filter".to_owned())
+                    .map(Some);
+            }
+            if self.deadline.left().is_zero() {
+                return Err(self.deadline.error(&self.doing()));
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(None)
     }
 
     /// End of file on the connection with the page at the execve is success.
@@ -182,17 +218,23 @@ impl<'a> Starting<'a> {
     }
 
     fn hand_over(&self, number: u32) -> Result<()> {
-        let Some(agent) = &self.state.agent else {
-            return Err(Error::new(Kind::Internal, "a listener that nobody asked for"));
-        };
-        let pid = self.state.init.map_or(0, |init| init.pid);
-        let state = state_json::specified(self.state, Status::Created, pid);
-        agent.hand_over(state, Announced { pid, pidfd: self.pidfd, number }, &self.deadline)?;
+        if self.answers == Answers::Agent {
+            self.hand_over_to_agent(number)?;
+        }
         match Message::from(Said::Go).send_quietly(self.connection) {
             // Its end of file will say why.
             Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
             Err(errno) => Err(Error::kernel("answer the new process", "write", errno)),
         }
+    }
+
+    fn hand_over_to_agent(&self, number: u32) -> Result<()> {
+        let Some(agent) = &self.state.agent else {
+            return Err(Error::new(Kind::Internal, "a listener that nobody asked for"));
+        };
+        let pid = self.state.init.map_or(0, |init| init.pid);
+        let state = state_json::specified(self.state, Status::Created, pid);
+        agent.hand_over(state, Announced { pid, pidfd: self.pidfd, number }, &self.deadline)
     }
 
     fn failure(&self) -> Error {
