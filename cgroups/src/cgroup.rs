@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal};
+use sys::error::Context;
 use sys::{Error, Kind, Result};
 
 use crate::controller::{Controller, Controllers, Version};
@@ -111,8 +112,7 @@ impl Cgroup {
     /// What a process needs to join the container: its groups, or the groups beneath them that `targets` name.
     ///
     /// A target is a path beneath the container's group, or `controller[,controller]:path` for some of the version 1
-    /// hierarchies. Where the container's version 2 group has controllers enabled for groups beneath it, the kernel lets no
-    /// process in; the process then joins the group of `init`.
+    /// hierarchies. Without one, the version 2 group is the one that `init` is in by now.
     pub fn join(&self, targets: &[&str], init: Option<Pid>) -> Result<Join> {
         let targets = targets.iter().map(|target| Target::parse(target)).collect::<Result<Vec<_>>>()?;
         targets.iter().try_for_each(|target| target.check(&self.record.places))?;
@@ -129,29 +129,16 @@ impl Cgroup {
         Ok(join)
     }
 
+    /// A process in the group of a container that has groups of its own would stand in the way of the controllers there,
+    /// so it goes where init is.
     fn joinable(&self, place: &Place, group: Directory, init: Option<Pid>) -> Result<Directory> {
-        if place.version == Version::V1 || group.read("cgroup.subtree_control")?.trim().is_empty() {
-            return Ok(group);
+        let Some(init) = init.filter(|_| place.version == Version::V2) else { return Ok(group) };
+        let path = format!("/proc/{}/cgroup", init.as_raw_nonzero());
+        let text = std::fs::read_to_string(&path).context("read", || format!("read {path}"))?;
+        match beneath(&text, &place.group(&self.record.path)) {
+            Some("") | None => Ok(group),
+            Some(inner) => Ok(group.find(inner)?.unwrap_or(group)),
         }
-        let Some(init) = init else { return Ok(group) };
-        match self.group_of(init, place, &group)? {
-            Some(inner) => Ok(inner),
-            None => Ok(group),
-        }
-    }
-
-    /// The version 2 group of process `pid`, if it lies beneath the container's.
-    fn group_of(&self, pid: Pid, place: &Place, group: &Directory) -> Result<Option<Directory>> {
-        let mut found = None;
-        processes::visit(group, &mut |candidate| {
-            let procs = candidate.read("cgroup.procs").unwrap_or_default();
-            let number = pid.as_raw_nonzero().to_string();
-            if place.version == Version::V2 && procs.lines().any(|line| line == number) {
-                found = Some(candidate.open(".")?);
-            }
-            Ok(())
-        })?;
-        Ok(found)
     }
 
     /// The absolute path of each group with the names of its hierarchy.
@@ -265,6 +252,18 @@ impl Cgroup {
     }
 }
 
+/// The version 2 group in `text`, a /proc/PID/cgroup, as a path beneath the group `names`; `None` if it is elsewhere. The
+/// path there begins at the root of the reader's cgroup namespace, which may lie above what is mounted.
+fn beneath<'a>(text: &'a str, names: &str) -> Option<&'a str> {
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let rest = |path: &'a str| {
+        let rest = path.strip_prefix(names)?;
+        if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
+    };
+    let starts = path.match_indices('/').filter_map(|(at, _)| path.get(at + 1..));
+    std::iter::once(path).chain(starts).find_map(rest)
+}
+
 /// A group beneath the container's that a process is to join.
 struct Target<'a> {
     /// The hierarchies that are meant, by controller; empty for all.
@@ -305,4 +304,25 @@ impl<'a> Target<'a> {
 /// The path beneath the container's group that `targets` give for the hierarchy of `place`; the last one counts.
 fn sub_path<'a>(place: &Place, targets: &'a [Target<'_>]) -> &'a str {
     targets.iter().rev().find(|target| target.means(place)).map_or("", |target| &target.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_of_init_is_found_beneath_the_containers() {
+        for (line, names, expected) in [
+            ("0::/docker/c1", "docker/c1", Some("")),
+            ("0::/docker/c1/init", "docker/c1", Some("init")),
+            ("0::/docker/c10", "docker/c1", None),
+            ("0::/elsewhere", "docker/c1", None),
+            ("0::/shown/docker/c1/a/b", "docker/c1", Some("a/b")),
+            ("0::/c1/c1/x", "c1", Some("c1/x")),
+            ("0::/", "c1", None),
+        ] {
+            let text = format!("2:cpu:/docker/c1\n{line}\n");
+            assert_eq!(beneath(&text, names), expected, "{line}");
+        }
+    }
 }

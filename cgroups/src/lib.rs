@@ -36,6 +36,7 @@ pub use controller::{Controller, Controllers, Homes, Version};
 pub use join::Join;
 pub use layout::Layout;
 pub use prepare::{Prepared, plan, prepare, usual_driver, validate};
+pub use processes::describe;
 pub use record::{HierarchyMount, Instance, Mounts, Record};
 pub use request::{Driver, Owner, Request};
 pub use resources::Resources;

@@ -64,7 +64,7 @@ pub(crate) fn refuse_any(group: &Directory) -> Result<()> {
 }
 
 /// `12 (sleep, state D), 15 (sh, state Z)`, for a message about processes that will not go.
-pub(crate) fn describe(pids: &[Pid]) -> String {
+pub fn describe(pids: &[Pid]) -> String {
     let named = pids.iter().take(NAMED).map(|pid| describe_one(*pid));
     let mut text = named.collect::<Vec<_>>().join(", ");
     if pids.len() > NAMED {

@@ -99,6 +99,11 @@ impl Record {
         self.places.is_empty()
     }
 
+    /// Whether init lives in a group beneath the container's own.
+    pub fn has_leaf(&self) -> bool {
+        self.leaf.is_some() && self.places.iter().any(|place| place.version == Version::V2)
+    }
+
     /// The container's groups, for every later operation. Nothing is opened until it is needed.
     pub fn open(&self) -> Result<Cgroup> {
         Ok(Cgroup::new(self.clone()))

@@ -31,9 +31,22 @@ pub struct Facts {
     pub(crate) kcore: OnceCell<bool>,
     /// Which filters of system calls the kernel takes.
     pub(crate) seccomp: OnceCell<seccomp::Support>,
+    /// The maps of user and group ids of the user namespace that is joined by path.
+    pub(crate) joined_maps: OnceCell<(String, String)>,
 }
 
 impl Facts {
+    /// The maps of user and group ids of the user namespace that is joined by path; `None` where nobody has asked, since that
+    /// takes a process.
+    pub fn joined_maps(&self) -> Option<&(String, String)> {
+        self.joined_maps.get()
+    }
+
+    /// Tells the maps of the user namespace that is joined by path.
+    pub fn tell_joined_maps(&self, maps: (String, String)) {
+        let _ = self.joined_maps.set(maps);
+    }
+
     /// The effective uid of the caller in its user namespace.
     pub fn euid(&self) -> u32 {
         *self.euid.get_or_init(|| rustix::process::geteuid().as_raw())

@@ -31,6 +31,8 @@ pub struct Inputs<'a> {
     pub root_inode: (u64, u64),
     /// How many files the child writes to join its cgroups.
     pub cgroup_files: usize,
+    /// How many files it writes to enter a group beneath the container's own: one or none.
+    pub leaf_files: usize,
     /// What the mounts of type cgroup become on this host.
     pub cgroup_view: &'a CgroupView,
     /// Whether the parent has work between the namespaces and the mounts: adoption, network devices.
@@ -143,7 +145,7 @@ pub fn create<'a>(inputs: &'a Inputs<'a>) -> Plan<'a> {
 fn fixed_opens<'a>(inputs: &Inputs<'a>, opens: &mut Opens<'a>) -> Handles {
     let (socket, proc, start) = (opens.add(Open::Socket), opens.add(Open::Proc), opens.add(Open::Start));
     let first_task = Fd(start.0 + 1);
-    for index in 0..inputs.cgroup_files {
+    for index in 0..inputs.cgroup_files + inputs.leaf_files {
         opens.add(Open::Tasks(index));
     }
     let hook_output = inputs.config.hooks.run_inside().then(|| opens.add(Open::HookOutput));
@@ -250,6 +252,12 @@ fn join_cgroups<'a>(inputs: &'a Inputs<'a>, handles: Handles, steps: &mut Vec<St
     }
     if inputs.stages.unshare_cgroup {
         steps.push(Step::new("linux.namespaces", Op::Unshare { flags: Kind::Cgroup as u32 }));
+    }
+    // The root of the namespace is the group in which it was made, and that is the container's own, not the leaf.
+    if inputs.leaf_files > 0 {
+        let files = i32::try_from(inputs.cgroup_files).unwrap_or(i32::MAX);
+        let first = Fd(handles.first_task.0.saturating_add(files));
+        steps.push(Step::new("annotations", Op::JoinCgroups { first, count: 1 }));
     }
 }
 

@@ -202,6 +202,20 @@ pub const CLONE_NEWUSER: u64 = 0x1000_0000;
 /// # Errors
 /// Those of clone3(2).
 pub fn idle(flags: u64) -> Result<Process, Errno> {
+    idle_after(flags, || Ok(()))
+}
+
+/// A process that does nothing until it is killed, in the user namespace that `namespace` refers to; it exits where it may
+/// not enter that. It is there some time after the call returns.
+///
+/// # Errors
+/// Those of clone3(2).
+pub fn idle_in_user_namespace(namespace: BorrowedFd<'_>) -> Result<Process, Errno> {
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    idle_after(0, || move_into_link_name_space(namespace, Some(LinkNameSpaceType::User)))
+}
+
+fn idle_after(flags: u64, first: impl Fn() -> Result<(), Errno>) -> Result<Process, Errno> {
     let mut pidfd: c_int = -1;
     let flags = flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
     let pointer = core::ptr::from_mut(&mut pidfd) as u64;
@@ -209,7 +223,10 @@ pub fn idle(flags: u64) -> Result<Process, Errno> {
     let blocked = signal::block_all();
     let returned = clone3(&CloneArgs { flags, pidfd: pointer, exit_signal, ..CloneArgs::default() });
     if returned == Ok(0) {
-        idle_until_killed()
+        match first() {
+            Ok(()) => idle_until_killed(),
+            Err(_) => exit(1),
+        }
     }
     drop(blocked);
     let pid = i32::try_from(returned?).map_err(|_| Errno::OVERFLOW)?;

@@ -126,11 +126,8 @@ pub(crate) static LOG_LEVEL: Opt =
 pub(crate) static DEBUG: Opt = opt("debug", Nothing, "Log every phase; the same as --log-level debug");
 pub(crate) static SYSTEMD_CGROUP: Opt =
     opt("systemd-cgroup", Nothing, "Let systemd make the cgroup; cgroupsPath is slice:prefix:name");
-pub(crate) static CGROUP_MANAGER: Opt = opt(
-    "cgroup-manager",
-    Value("NAME"),
-    "Make the cgroup by cgroupfs, systemd, auto or not (disabled)",
-);
+pub(crate) static CGROUP_MANAGER: Opt =
+    opt("cgroup-manager", Value("NAME"), "Make the cgroup by cgroupfs, systemd, auto or not (disabled)");
 pub(crate) static ROOTLESS: Opt =
     opt("rootless", Value("BOOL"), "Tolerate missing cgroup rights: true, false or auto [default: auto]");
 pub(crate) static STRICT: Opt =

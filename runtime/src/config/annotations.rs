@@ -21,7 +21,7 @@ pub struct Honoured {
 }
 
 /// Every annotation that has an effect. `features` lists them as potentially unsafe, and the documentation as a table.
-pub const HONOURED: [Honoured; 2] = [
+pub const HONOURED: [Honoured; 3] = [
     Honoured {
         key: KEEP_ORIGINAL_GROUPS,
         effect: "any value but 0: the program keeps the caller's supplementary groups; additionalGids is ignored",
@@ -30,10 +30,15 @@ pub const HONOURED: [Honoured; 2] = [
         key: SYSTEMD_PROPERTY,
         effect: "with the systemd cgroup driver: a property of the container's scope, as GVariant text",
     },
+    Honoured {
+        key: DELEGATE_CGROUP,
+        effect: "the name of a version 2 group beneath the container's own, which the program starts in",
+    },
 ];
 
 const KEEP_ORIGINAL_GROUPS: &str = "run.oci.keep_original_groups";
 const SYSTEMD_PROPERTY: &str = "org.systemd.property.";
+const DELEGATE_CGROUP: &str = "run.oci.delegate-cgroup";
 
 /// Beginnings of keys that some runtime acts upon. Whoever writes one expects an effect, so having none is said.
 const ACTED_UPON: [&str; 1] = ["run.oci."];
@@ -45,6 +50,9 @@ pub struct Annotations {
     pub groups: Groups,
     /// Properties of the systemd unit: name and value. Their text is read where the unit is made.
     pub systemd_properties: Vec<(String, String)>,
+    /// The version 2 group beneath the container's own in which init lives. A group is either a leaf or a parent, so only
+    /// then can the container enable controllers in its own group, which stays the root of its cgroup namespace.
+    pub leaf: Option<String>,
 }
 
 /// Checks the keys and reads those that have an effect.
@@ -60,11 +68,22 @@ pub fn check(spec: &Spec, problems: &mut Problems) -> Annotations {
         if let Some(name) = key.strip_prefix(SYSTEMD_PROPERTY) {
             annotations.systemd_properties.push((name.to_owned(), value.clone()));
         }
+        if key == DELEGATE_CGROUP {
+            match is_one_name(value) {
+                true => annotations.leaf = Some(value.clone()),
+                false => problems
+                    .invalid(format!("annotations[{key:?}]"), format!("{value:?} is no name of a group")),
+            }
+        }
         if ACTED_UPON.iter().any(|begin| key.starts_with(begin)) && !is_honoured(key) {
             problems.warn(format!("annotations[{key:?}]"), "has no effect");
         }
     }
     annotations
+}
+
+fn is_one_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\n', '\0'])
 }
 
 fn is_honoured(key: &str) -> bool {
@@ -101,6 +120,15 @@ mod tests {
             let (annotations, problems) = checked(&format!(r#"{{"{KEEP_ORIGINAL_GROUPS}": "{value}"}}"#));
             assert_eq!(annotations.groups, groups);
             assert!(problems.warnings.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_leaf_is_one_name() {
+        let leaf = |value: &str| checked(&format!(r#"{{"{DELEGATE_CGROUP}": "{value}"}}"#));
+        assert_eq!(leaf("init").0.leaf.as_deref(), Some("init"));
+        for value in ["", ".", "..", "a/b", "../x", "/", "a\\n"] {
+            assert_eq!(leaf(value).1.errors.len(), 1, "{value}");
         }
     }
 

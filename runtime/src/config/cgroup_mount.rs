@@ -78,6 +78,11 @@ impl CgroupMount {
         Self { target: target.to_owned(), data, flags: options.flags | HARDENED | readonly, scope }
     }
 
+    /// Whether it shows the container's own groups and lets it write to them.
+    pub(super) fn is_own_and_writable(&self) -> bool {
+        self.scope == Scope::Own && !self.is_readonly()
+    }
+
     fn is_readonly(&self) -> bool {
         self.flags & MS_RDONLY != 0
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::namespaces::{Kind, Namespaces};
 use super::{Problems, Spec};
+use crate::facts::Facts;
 use crate::json::Integer;
 
 // ── Shape ──
@@ -59,17 +60,18 @@ pub enum Owner {
 pub struct IdMappings {
     /// Whose user namespace it is.
     pub owner: Owner,
-    /// The map of user ids. With [`Owner::Joined`] it is what the configuration says, possibly nothing, until
-    /// [`IdMappings::learn`] was told the truth.
+    /// The map of user ids. With [`Owner::Joined`] it is what the kernel says, or what the configuration says, possibly
+    /// nothing, where the kernel was not asked.
     pub uid: IdMap,
     /// The map of group ids, likewise.
     pub gid: IdMap,
 }
 
 /// Checks both maps. A new user namespace needs both, and root in them, because root sets the container up.
-pub fn check(spec: &Spec, namespaces: &Namespaces, problems: &mut Problems) -> IdMappings {
+/// The maps of one that is joined are what the kernel says, where that was asked.
+pub fn check(spec: &Spec, namespaces: &Namespaces, facts: &Facts, problems: &mut Problems) -> IdMappings {
     let Some(linux) = spec.linux.as_ref() else { return IdMappings::default() };
-    let mappings = IdMappings {
+    let mut mappings = IdMappings {
         owner: owner(namespaces),
         uid: check_map(&linux.uid_mappings, "linux.uidMappings", problems),
         gid: check_map(&linux.gid_mappings, "linux.gidMappings", problems),
@@ -89,6 +91,10 @@ pub fn check(spec: &Spec, namespaces: &Namespaces, problems: &mut Problems) -> I
                 .invalid(key, "container id 0 is not mapped; root of the namespace sets the container up"),
             Owner::Runtime | Owner::New | Owner::Joined => {}
         }
+    }
+    let known = facts.joined_maps().filter(|_| mappings.owner == Owner::Joined);
+    if let Some((Some(uid), Some(gid))) = known.map(|(uid, gid)| (IdMap::parse(uid), IdMap::parse(gid))) {
+        mappings.learn(uid, gid, problems);
     }
     mappings
 }
@@ -248,7 +254,7 @@ impl IdMappings {
 
     /// Takes the maps that the joined namespace really has, as /proc/PID/{uid,gid}_map of a member shows them. Engines
     /// write them into the configuration as well; a difference is an error, because ids would not be what they think.
-    pub fn learn(&mut self, uid: IdMap, gid: IdMap, problems: &mut Problems) {
+    fn learn(&mut self, uid: IdMap, gid: IdMap, problems: &mut Problems) {
         for (written, real, key) in
             [(&self.uid, &uid, "linux.uidMappings"), (&self.gid, &gid, "linux.gidMappings")]
         {
@@ -282,7 +288,7 @@ mod tests {
     fn run(linux: &str, namespaces: &Namespaces) -> (IdMappings, Vec<String>) {
         let mut problems = Problems::default();
         let spec: Spec = serde_json::from_str(&format!(r#"{{"linux":{linux}}}"#)).unwrap();
-        let mappings = check(&spec, namespaces, &mut problems);
+        let mappings = check(&spec, namespaces, &Facts::default(), &mut problems);
         (mappings, problems.errors.iter().map(ToString::to_string).collect())
     }
 

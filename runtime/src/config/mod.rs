@@ -72,6 +72,15 @@ pub struct Spec {
     pub linux: Option<Linux>,
 }
 
+impl Spec {
+    /// The path of the user namespace that is to be joined.
+    pub fn joined_user_namespace(&self) -> Option<&std::path::Path> {
+        let is_user = |namespace: &&namespaces::Namespace| namespace.kind.as_deref() == Some("user");
+        let found = self.linux.as_ref()?.namespaces.iter().find(is_user)?;
+        found.path.as_deref().filter(|path| path.starts_with('/')).map(std::path::Path::new)
+    }
+}
+
 /// The section `linux` as written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -570,6 +570,13 @@ impl Mounts {
         self.list.iter().any(Mount::is_cgroup)
     }
 
+    /// Whether the program may make groups beneath its own: it sees them as the root of a namespace, and writable.
+    pub fn has_own_writable_cgroups(&self) -> bool {
+        self.list
+            .iter()
+            .any(|mount| matches!(&mount.action, Action::Cgroup(cgroup) if cgroup.is_own_and_writable()))
+    }
+
     /// What the mounts of type `cgroup` become on this host.
     pub fn cgroup_view(&self, host: &HostCgroups) -> CgroupView {
         let expand = |mount: &Mount| match &mount.action {
@@ -730,7 +737,7 @@ mod tests {
             let json = format!(r#"{{"mounts":{mounts},"linux":{}}}"#, self.linux);
             let spec: Spec = serde_json::from_str(&json).unwrap();
             let namespaces = Namespaces::all_new(&self.namespaces);
-            let mappings = idmappings::check(&spec, &namespaces, &mut problems);
+            let mappings = idmappings::check(&spec, &namespaces, &Facts::default(), &mut problems);
             let facts = Facts::default();
             facts.euid.set(self.euid).unwrap();
             facts.selinux.set(self.selinux).unwrap();
@@ -1211,7 +1218,7 @@ mod tests {
         let spec: Spec =
             serde_json::from_str(r#"{"mounts":[{"destination":"/p","type":"devpts","options":["gid=5"]}]}"#)
                 .unwrap();
-        let mappings = idmappings::check(&spec, &joined, &mut problems);
+        let mappings = idmappings::check(&spec, &joined, &Facts::default(), &mut problems);
         let (root, facts) = (Root::default(), Facts::default());
         check(&spec, Path::new("/b"), &joined, &mappings, &root, &facts, &mut problems);
         assert!(problems.errors.is_empty(), "{:?}", problems.errors);

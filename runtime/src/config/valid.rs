@@ -65,7 +65,7 @@ impl Config {
         version::check(spec, problems);
         let annotations = annotations::check(spec, problems);
         let namespaces = namespaces::check(spec, facts, problems);
-        let id_mappings = idmappings::check(spec, &namespaces, problems);
+        let id_mappings = idmappings::check(spec, &namespaces, facts, problems);
         let root = root::check(spec, bundle, problems);
         let mounts = mounts::check(spec, bundle, &namespaces, &id_mappings, &root, facts, problems);
         let context = process::Context {

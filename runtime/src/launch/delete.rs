@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use child::page::Page;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::{Pid, Signal, pidfd_send_signal};
 use rustix::time::Timespec;
 
 use super::process::run_hooks;
@@ -119,10 +119,11 @@ fn end(state: &State) -> Result<()> {
     let wait = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
     match poll(&mut [PollFd::new(&init, PollFlags::IN)], Some(&wait)) {
         Ok(0) => {
-            let pid = state.init.map_or(0, |init| init.pid);
+            let init: Vec<Pid> = state.init.and_then(|init| Pid::from_raw(init.pid)).into_iter().collect();
             let text = format!(
-                "container {}: process {pid} does not die ({} s after SIGKILL)",
+                "container {}: process {} does not die ({} s after SIGKILL)",
                 state.id,
+                cgroups::describe(&init),
                 PATIENCE.as_secs()
             );
             Err(Error::new(Kind::Timeout, text)

@@ -38,6 +38,7 @@ use sys::clone::Spawn;
 use sys::error::Context;
 
 use crate::bundle::Bundle;
+use crate::config::idmappings::Owner;
 use crate::config::namespaces::Kind as Namespace;
 use crate::config::{Config, Problems};
 use crate::event_log::{self, Event};
@@ -161,6 +162,9 @@ pub fn create(root: &Root, id: &ContainerId, bundle: &Bundle, options: &Options)
     if options.notify == Notify::Mounted {
         spec.mounts.push(crate::notify::mount(&root.notify(id)));
     }
+    if let Some(path) = spec.joined_user_namespace() {
+        userns::maps_of(path).into_iter().for_each(|maps| facts.tell_joined_maps(maps));
+    }
     let config = Config::check(&spec, bundle.path(), &facts, &mut problems);
     let filter = match options.filter {
         FilterOf::Configuration => filter::of(&spec, &config, &facts, &mut problems),
@@ -195,10 +199,21 @@ impl Prepared<'_> {
             resources: &self.config.resources,
             driver: self.options.driver,
             rootless: self.facts.euid() != 0 || self.facts.in_user_namespace(),
-            owner: None,
-            leaf: None,
+            owner: self.owner(),
+            leaf: self.config.annotations.leaf.as_deref(),
             properties: &self.config.annotations.systemd_properties,
         }
+    }
+
+    /// Who gets the groups: the container's root, if it is another user on the host and can reach them. For an ordinary
+    /// user they are the caller's own.
+    fn owner(&self) -> Option<cgroups::Owner> {
+        let mappings = &self.config.id_mappings;
+        if mappings.owner == Owner::Runtime || self.facts.euid() != 0 {
+            return None;
+        }
+        let (uid, gid) = (mappings.host_uid(0)?, mappings.host_gid(0)?);
+        self.config.mounts.has_own_writable_cgroups().then_some(cgroups::Owner { uid, gid })
     }
 
     /// Properties of a unit that nobody makes: whoever wrote them expects an effect.
@@ -253,6 +268,7 @@ impl Prepared<'_> {
             descriptors: self.options.descriptors.len(),
             root_inode,
             cgroup_files: cgroup.tasks().len() + usize::from(procs.is_some()),
+            leaf_files: usize::from(cgroup.leaf().is_some()),
             cgroup_view: &view,
             adopt: self.adopt(),
             root_change: self.options.root_change,
@@ -396,6 +412,7 @@ impl Prepared<'_> {
         let user = self.joined_user_namespace()?;
         let mut tasks = cgroup.tasks();
         tasks.extend(procs.map(AsFd::as_fd));
+        tasks.extend(cgroup.leaf());
         let ready = Ready {
             socket: theirs.as_fd(),
             proc: proc.as_fd(),
@@ -571,6 +588,7 @@ pub fn describe(bundle: &Bundle, driver: cgroups::Driver) -> Result<Vec<String>>
         descriptors: 3,
         root_inode: (0, 0),
         cgroup_files: cgroup_files(&record, &stages),
+        leaf_files: usize::from(record.has_leaf()),
         cgroup_view: &view,
         adopt: prepared.adopt(),
         root_change: options.root_change,

@@ -1,9 +1,10 @@
 //! User namespaces from the parent's side: writing id maps, and making a namespace that only carries maps.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
 use rustix::io::{Errno, write};
 use sys::error::Context;
 
@@ -87,6 +88,36 @@ pub fn with_maps(uid_map: &str, gid_map: &str) -> Result<OwnedFd> {
     let _ = rustix::process::pidfd_send_signal(&holder.pidfd, rustix::process::Signal::KILL);
     reap(&holder.pidfd)?;
     namespace
+}
+
+/// The maps of the user namespace at `path`, as the caller sees them: of user ids and of group ids, in the form of
+/// /proc/PID/uid_map. Only a member shows them, so a process enters the namespace for it and ends at once. `None` where the
+/// caller may not enter it or there is none; joining it says why.
+pub fn maps_of(path: &Path) -> Option<(String, String)> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let namespace = openat(CWD, path, flags, Mode::empty()).ok()?;
+    let member = sys::clone::idle_in_user_namespace(namespace.as_fd()).ok()?;
+    let maps = maps_of_member(&member, &namespace);
+    let _ = rustix::process::pidfd_send_signal(&member.pidfd, rustix::process::Signal::KILL);
+    reap(&member.pidfd).ok()?;
+    maps
+}
+
+fn maps_of_member(member: &sys::clone::Process, namespace: &OwnedFd) -> Option<(String, String)> {
+    let proc = procfs::open().ok()?;
+    let wanted = fstat(namespace).ok()?;
+    let is_there = || {
+        let found = statat(&proc, format!("{}/ns/user", member.pid), AtFlags::empty());
+        found.is_ok_and(|found| (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino))
+    };
+    while !is_there() {
+        if !crate::state::is_alive(&member.pidfd) {
+            return None;
+        }
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    let map = |name: &str| procfs::read_file(&proc, format!("{}/{name}", member.pid)).ok();
+    Some((map("uid_map")?, map("gid_map")?))
 }
 
 fn name(holder: &sys::clone::Process, uid_map: &str, gid_map: &str) -> Result<OwnedFd> {
