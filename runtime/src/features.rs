@@ -87,6 +87,9 @@ struct MountExtensions {
 struct Annotations {
     #[serde(rename = "run.oci.orlop.version")]
     version: &'static str,
+    /// Engines look for the key of runc, which crun has as well.
+    #[serde(rename = "org.opencontainers.runc.checkpoint.enabled")]
+    checkpoint: &'static str,
 }
 
 /// What this program can do.
@@ -97,7 +100,7 @@ pub fn features() -> Features {
         hooks: hooks::NAMES.to_vec(),
         mount_options: names(&mount_options::OPTIONS),
         linux: linux(),
-        annotations: Annotations { version: env!("CARGO_PKG_VERSION") },
+        annotations: Annotations { version: env!("CARGO_PKG_VERSION"), checkpoint: "true" },
         potentially_unsafe_config_annotations: HONOURED.iter().map(|honoured| honoured.key).collect(),
     }
 }

@@ -21,6 +21,7 @@ pub mod netlink;
 pub mod notify;
 pub mod pid_file;
 pub mod plan;
+pub mod plan_criu;
 pub mod plan_exec;
 pub mod procfs;
 pub mod record;

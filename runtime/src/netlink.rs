@@ -119,6 +119,14 @@ impl Socket {
         std::thread::scope(|scope| scope.spawn(enter).join()).unwrap_or(Err(Errno::NOTRECOVERABLE))
     }
 
+    /// Sets the loopback interface up.
+    ///
+    /// # Errors
+    /// Those of ioctl(SIOCSIFFLAGS).
+    pub fn loopback_up(&self) -> std::result::Result<(), Errno> {
+        sys::net::loopback_up(&self.0)
+    }
+
     /// The interface called `name`.
     ///
     /// # Errors

@@ -39,6 +39,17 @@ pub fn reopen(fd: &OwnedFd, flags: OFlags) -> std::result::Result<OwnedFd, Errno
     openat(proc, format!("self/fd/{}", fd.as_raw_fd()), flags | OFlags::CLOEXEC, Mode::empty())
 }
 
+/// The path of an open file without links, as the kernel knows it.
+///
+/// # Errors
+/// `Kernel`.
+pub fn path_of(fd: &OwnedFd) -> Result<String> {
+    let path = format!("self/fd/{}", fd.as_raw_fd());
+    let what = || format!("read /proc/{path}");
+    let name = readlinkat(open()?, &path, Vec::new()).context("readlinkat", what)?;
+    name.into_string().map_err(|_| Error::new(Kind::Unsupported, format!("{}: not UTF-8", what())))
+}
+
 /// The content of a small file below an open directory.
 ///
 /// # Errors

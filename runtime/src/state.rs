@@ -289,6 +289,11 @@ impl Directory {
         &self.fd
     }
 
+    /// The path of the directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The path of the start socket.
     pub fn start_socket(&self) -> PathBuf {
         self.path.join("start")

@@ -15,6 +15,7 @@ use super::read::{Words, log_options};
 use super::signal::Signal;
 use super::table::Verb;
 use crate::id::ContainerId;
+pub use crate::launch::criu::options::{Checkpoint, Criu, ManageCgroups, NetworkLock, PageServer};
 
 /// A command line that can be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -442,90 +443,6 @@ pub enum EventsMode {
     Every(Duration),
     /// What happens to the container.
     Follow,
-}
-
-/// What `checkpoint` and `restore` share.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Criu {
-    /// Directory of the images; `checkpoint` in the current directory if none is named.
-    pub image_path: PathBuf,
-    /// Directory of the log and of work files.
-    pub work_path: Option<PathBuf>,
-    /// `--tcp-established`
-    pub tcp_established: bool,
-    /// `--ext-unix-sk`
-    pub ext_unix_sk: bool,
-    /// `--shell-job`
-    pub shell_job: bool,
-    /// `--file-locks`
-    pub file_locks: bool,
-    /// `--lazy-pages`
-    pub lazy_pages: bool,
-    /// `--auto-dedup`
-    pub auto_dedup: bool,
-    /// `--manage-cgroups-mode`
-    pub manage_cgroups: ManageCgroups,
-    /// `--network-lock`
-    pub network_lock: Option<NetworkLock>,
-    /// `--empty-ns network` was given. The contents of a network namespace are never saved, with or without
-    /// it.
-    pub empty_network: bool,
-}
-
-/// `--manage-cgroups-mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ManageCgroups {
-    /// Restore what CRIU made.
-    Soft,
-    /// Restore all.
-    Full,
-    /// Fail if any is missing.
-    Strict,
-    /// Leave them alone.
-    Ignore,
-}
-
-/// `--network-lock`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NetworkLock {
-    /// By iptables.
-    Iptables,
-    /// By nftables.
-    Nftables,
-    /// Not at all.
-    Skip,
-}
-
-/// Options of `checkpoint`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// The container.
-    pub id: ContainerId,
-    /// What it shares with `restore`.
-    pub criu: Criu,
-    /// Let the container run on.
-    pub leave_running: bool,
-    /// Memory only.
-    pub pre_dump: bool,
-    /// Earlier images, relative to the image directory.
-    pub parent_path: Option<PathBuf>,
-    /// `--tcp-skip-in-flight`
-    pub tcp_skip_in_flight: bool,
-    /// `--link-remap`
-    pub link_remap: bool,
-    /// Descriptor for the zero byte when lazy pages are ready.
-    pub status_fd: Option<i32>,
-    /// Where memory pages are sent.
-    pub page_server: Option<PageServer>,
-}
-
-/// `--page-server ADDRESS:PORT`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PageServer {
-    /// A name or an address, without brackets.
-    pub address: String,
-    /// The TCP port.
-    pub port: u16,
 }
 
 /// Options of `restore`.

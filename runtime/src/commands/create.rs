@@ -70,8 +70,7 @@ pub(super) fn await_ready(proxy: &Proxy, pidfd: &OwnedFd, pid: i32, limit: Optio
 
 fn run_attended(globals: &Globals, options: &args::Run, inherited: Vec<OwnedFd>) -> Result<u8> {
     if options.create.console_socket.is_some() {
-        let text = "cannot use console socket if orlop will not detach or allocate tty";
-        return Err(Error::invalid("--console-socket", text).with_hint("add --detach"));
+        return Err(no_console_socket());
     }
     let orphans = if options.create.no_subreaper { Orphans::Leave } else { Orphans::Adopt };
     let foreground = Foreground::begin(orphans)?;
@@ -90,6 +89,12 @@ fn run_attended(globals: &Globals, options: &args::Run, inherited: Vec<OwnedFd>)
     }
     learning.map_or(Ok(()), Learning::finish)?;
     Ok(exit_code(status))
+}
+
+/// The error for a socket and a caller that both want the terminal.
+pub(super) fn no_console_socket() -> Error {
+    let text = "cannot use console socket if orlop will not detach or allocate tty";
+    Error::invalid("--console-socket", text).with_hint("add --detach")
 }
 
 fn attend(
@@ -125,7 +130,7 @@ fn begin(
 }
 
 /// Deletes a container that has ended, unless somebody else already did.
-fn remove(created: &Created) -> Result<()> {
+pub(super) fn remove(created: &Created) -> Result<()> {
     match created.directory.lock().and_then(|()| delete(&created.directory, Force::Yes)) {
         Ok(warning) => warning.iter().for_each(|warning| tracing::warn!("{warning}")),
         Err(error) if error.kind() == Kind::NotFound => {}
@@ -134,7 +139,8 @@ fn remove(created: &Created) -> Result<()> {
     Ok(())
 }
 
-fn undo(created: &Created, error: Error) -> Error {
+/// Adds what the removal of a container says to the reason for it.
+pub(super) fn undo(created: &Created, error: Error) -> Error {
     match remove(created) {
         Ok(()) => error,
         Err(other) => error.and_also(other),

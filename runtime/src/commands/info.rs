@@ -3,6 +3,7 @@
 //! Each line is one question to the kernel or the host. `features` says what orlop can do, whatever the host.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::thread::{CapabilitySet, capabilities};
 use serde::Serialize;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use super::print;
 use crate::cli::args::{self, ReportFormat};
 use crate::facts::Facts;
+use crate::launch::process::output_of;
 use crate::{Error, Kind, Result, procfs};
 
 /// One answer.
@@ -70,7 +72,7 @@ fn lines() -> Result<Vec<Line>> {
         module("resctrl", facts.resctrl().is_some(), "mount -t resctrl resctrl /sys/fs/resctrl"),
         filters(&facts),
         memory_files(),
-        helper("criu"),
+        criu(),
         helper("ps"),
     ])
 }
@@ -133,6 +135,23 @@ fn helper(program: &'static str) -> Line {
         available: place.is_some(),
         found: place.as_ref().map_or("not in PATH".to_owned(), |place| place.display().to_string()),
         remedy: place.is_none().then_some(remedy),
+    }
+}
+
+/// Being there is not enough: an old CRIU fails on a newer kernel.
+fn criu() -> Line {
+    let line = helper("criu");
+    if !line.available {
+        return line;
+    }
+    match output_of("criu", &["check".into()], Duration::from_secs(10)) {
+        Ok(_) => line,
+        Err(error) => {
+            let why = error.what().split(" | ").next().unwrap_or_default();
+            let found = format!("{}: {why}", line.found);
+            let remedy = Some("checkpoint and restore need root and a criu that knows this kernel");
+            Line { available: false, found, remedy, ..line }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What each command does: options in, library calls, output. Start at [`run`].
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -36,6 +37,8 @@ pub fn inherited(command: &Command) -> Result<Vec<OwnedFd>> {
         Command::Create(options) => create::inherited(options),
         Command::Run(options) => create::inherited(&options.create),
         Command::Exec(options) => create::descriptors(options.preserve_fds),
+        Command::Checkpoint(options) => checkpoint::status_fd(options),
+        Command::Restore(_) => create::descriptors(0),
         _ => Ok(Vec::new()),
     }
 }
@@ -67,6 +70,8 @@ pub fn run(invocation: Invocation, inherited: Vec<OwnedFd>) -> Result<u8> {
         Command::Resume(id) => pause::resume(&globals, &id),
         Command::Update(options) => update::update(&globals, &options),
         Command::Events(options) => events::events(&globals, &options),
+        Command::Checkpoint(options) => checkpoint::checkpoint(&globals, &options, inherited),
+        Command::Restore(options) => checkpoint::restore(&globals, *options, inherited),
         Command::Features => features::features(),
         Command::SeccompExplain(options) => seccomp::explain(&options),
         Command::SeccompDump(options) => seccomp::dump(&options),
@@ -74,16 +79,7 @@ pub fn run(invocation: Invocation, inherited: Vec<OwnedFd>) -> Result<u8> {
         Command::Inspect(options) => inspect::inspect(&globals, &options),
         Command::Plan(options) => plan::plan(&globals, &options),
         Command::Validate(options) => plan::validate(&globals, &options),
-        other => {
-            Err(Error::new(Kind::Unsupported, format!("the command is not built yet: {}", name(&other))))
-        }
     }
-}
-
-/// The name of a command that this version does not have.
-fn name(command: &Command) -> String {
-    let text = format!("{command:?}");
-    text.split(['(', ' ']).next().unwrap_or_default().to_lowercase()
 }
 
 /// The directory of states, made if absent.

@@ -21,7 +21,7 @@ pub struct Honoured {
 }
 
 /// Every annotation that has an effect. `features` lists them as potentially unsafe, and the documentation as a table.
-pub const HONOURED: [Honoured; 3] = [
+pub const HONOURED: [Honoured; 4] = [
     Honoured {
         key: KEEP_ORIGINAL_GROUPS,
         effect: "any value but 0: the program keeps the caller's supplementary groups; additionalGids is ignored",
@@ -34,9 +34,15 @@ pub const HONOURED: [Honoured; 3] = [
         key: DELEGATE_CGROUP,
         effect: "the name of a version 2 group beneath the container's own, which the program starts in",
     },
+    Honoured {
+        key: CRIU_CONFIG,
+        effect: "the configuration file that CRIU reads for this container; empty: none, not even the host's",
+    },
 ];
 
 const KEEP_ORIGINAL_GROUPS: &str = "run.oci.keep_original_groups";
+/// Read where CRIU is started: it changes nothing else.
+pub const CRIU_CONFIG: &str = "org.criu.config";
 const SYSTEMD_PROPERTY: &str = "org.systemd.property.";
 const DELEGATE_CGROUP: &str = "run.oci.delegate-cgroup";
 

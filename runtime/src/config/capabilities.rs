@@ -181,6 +181,11 @@ fn list(set: u64) -> String {
 // ── Steps ──
 
 impl Capabilities {
+    /// The bounding set.
+    pub fn bounding(&self) -> u64 {
+        self.bounding
+    }
+
     /// The four sets of capset(2) and the ambient set.
     pub fn sets(&self) -> op::Capabilities {
         self.sets

@@ -13,6 +13,7 @@ use child::{Op, Text};
 use super::mount_options::{
     HARDENED_ATTRIBUTES, MOUNT_ATTR_RDONLY, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, Options,
 };
+use super::mounts::{External, Ids};
 
 // ── Shape ──
 
@@ -126,6 +127,16 @@ pub(super) fn op(part: &Part) -> Op<'_> {
             depth: Depth::One,
             attributes: Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() },
         },
+    }
+}
+
+/// The tree of the host that a part attaches.
+pub(super) fn external(part: &Part) -> Option<External<'_>> {
+    match part {
+        Part::Bind { source, target, .. } => {
+            Some(External { source, target, depth: Depth::Tree, ids: Ids::Own })
+        }
+        Part::Mount { .. } | Part::Link { .. } | Part::Readonly { .. } => None,
     }
 }
 

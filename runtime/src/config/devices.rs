@@ -11,7 +11,7 @@ use child::{Op, Text};
 use serde::Deserialize;
 
 use super::idmappings::IdMappings;
-use super::mounts::Mounts;
+use super::mounts::{External, Ids, Mounts};
 use super::namespaces::{Kind, Namespaces};
 use super::paths::{clean, is_within};
 use super::text::c_string;
@@ -328,6 +328,19 @@ impl Devices {
         let over = if is_within(&entry.clean, "/dev") { Over::Directory } else { Over::Any };
         let (whole, attributes) = (Attributes::default(), Attributes::default());
         Op::Bind { source, target: Text(&entry.path), depth: Depth::One, whole, attributes, over }
+    }
+}
+
+impl Devices {
+    /// The nodes that are the host's own, bound.
+    pub fn external(&self) -> impl Iterator<Item = External<'_>> {
+        let bound = |entry: &&Entry| self.opener != Opener::Made && entry.device.file_type != S_IFIFO;
+        self.nodes.iter().filter(bound).map(|entry| External {
+            source: &entry.path,
+            target: &entry.path,
+            depth: Depth::One,
+            ids: Ids::Own,
+        })
     }
 }
 

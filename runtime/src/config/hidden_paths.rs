@@ -3,7 +3,7 @@
 //! <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#masked-paths>
 
 use std::collections::HashSet;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use child::{Op, Text};
 
@@ -69,6 +69,11 @@ impl HiddenPaths {
             .iter()
             .map(move |(key, path)| Step::new(key.as_str(), Op::MaskPath { path: Text(path), label }));
         readonly.chain(masked)
+    }
+
+    /// The masked paths.
+    pub fn masked(&self) -> impl Iterator<Item = &CStr> {
+        self.masked.iter().map(|(_, path)| path.as_c_str())
     }
 }
 

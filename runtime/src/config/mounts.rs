@@ -596,6 +596,11 @@ impl Mounts {
         self.list.iter()
     }
 
+    /// What the container has of the host's file systems: the trees that a restore must attach again.
+    pub fn external<'a>(&'a self, view: &'a CgroupView) -> impl Iterator<Item = External<'a>> {
+        self.list.iter().flat_map(move |mount| mount.external(view))
+    }
+
     /// Makes read-only what had to stay writable until the devices, the targets of later mounts, what hooks add and the
     /// terminal's /dev/console were made.
     pub fn readonly_steps(&self) -> impl Iterator<Item = Step<'_>> {
@@ -613,7 +618,69 @@ impl CgroupView {
     }
 }
 
+/// A tree of the host in the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct External<'a> {
+    /// The absolute path on the host.
+    pub source: &'a CStr,
+    /// The path in the container, as it is looked up there.
+    pub target: &'a CStr,
+    /// Whether submounts follow.
+    pub depth: Depth,
+    /// Whether its ids are mapped.
+    pub ids: Ids,
+}
+
+/// Whether the ids of a mount are those of its file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ids {
+    /// They are.
+    Own,
+    /// They are mapped.
+    Mapped,
+}
+
 impl Mount {
+    fn external<'a>(&'a self, view: &'a CgroupView) -> Vec<External<'a>> {
+        match &self.action {
+            Action::Bind(Bind { source, depth, opener, .. }) => {
+                let mapped = matches!(opener, Opener::Parent { idmap: Some(_), .. });
+                let ids = if mapped { Ids::Mapped } else { Ids::Own };
+                vec![External { source, target: &self.target, depth: *depth, ids }]
+            }
+            Action::Cgroup(_) => view.parts(&self.key).filter_map(cgroup_mount::external).collect(),
+            Action::New { .. } | Action::CopyUp { .. } | Action::Change { .. } => Vec::new(),
+        }
+    }
+
+    /// Makes the place where it goes and what later mounts in it find there: the tree of the host, or an empty file system
+    /// in place of one of the container's own. For a tree of mounts that is thrown away. Files of procfs are there.
+    pub fn mount_point_step(&self) -> Option<Step<'_>> {
+        let target = Text(&self.target);
+        let op = match &self.action {
+            Action::Change { .. } => return None,
+            Action::Bind(Bind { over: Over::Procfs | Over::ProcfsTree, .. }) => return None,
+            Action::New { over: Over::Procfs, .. } => return None,
+            Action::Bind(Bind { source, depth, .. }) => Op::Bind {
+                source: Source::Path(Text(source)),
+                target,
+                depth: *depth,
+                whole: Attributes::default(),
+                attributes: Attributes::default(),
+                over: Over::Any,
+            },
+            Action::New { .. } | Action::CopyUp { .. } | Action::Cgroup(_) => Op::Mount {
+                target,
+                source: Text(c"tmpfs"),
+                kind: Text(c"tmpfs"),
+                flags: 0,
+                data: Text(c"mode=755"),
+                over: Over::Any,
+            },
+        };
+        Some(self.step(op))
+    }
+
     /// Whether it shows cgroups, so that the container must have joined its own before.
     pub fn is_cgroup(&self) -> bool {
         matches!(self.action, Action::Cgroup(_))

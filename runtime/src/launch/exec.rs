@@ -355,7 +355,7 @@ impl Joining<'_> {
         let header = (inherited.add_anywhere(theirs.as_fd())?, inherited.add_anywhere(page.as_fd())?);
         let image = image::with_plan(&encode(&plan.steps, &inherited.place(), header)?)?;
         let page = Page::map(&page).context("mmap", || "share a page with the new process".to_owned())?;
-        let process = start(&image, &inherited, group.filter(|_| places.group == Group::NotLast))?;
+        let process = start(&image, &inherited, group.filter(|_| places.group == Group::NotLast), 0)?;
         let deadline = Deadline::new("exec", self.options.timeout);
         Ok(Spawned {
             pid: process.pid,
@@ -461,17 +461,19 @@ fn broken() -> Error {
 }
 
 /// Memory that the new processes share with this one: the record's page is that of the container's first process.
-fn new_page() -> Result<OwnedFd> {
+pub(super) fn new_page() -> Result<OwnedFd> {
     let what = || "share a page with the new process".to_owned();
     let page = memfd_create("orlop-page", MemfdFlags::CLOEXEC).context("memfd_create", what)?;
     ftruncate(&page, (page::WORDS * size_of::<u32>()) as u64).context("ftruncate", what)?;
     Ok(page)
 }
 
-fn start(
+/// Clones a process with the namespaces of `flags`, born in `cgroup`, and has it execute `image`.
+pub(super) fn start(
     image: &image::Image,
     inherited: &Inherited,
     cgroup: Option<BorrowedFd<'_>>,
+    flags: u64,
 ) -> Result<sys::clone::Process> {
     let copy = super::image_number(image, inherited)?;
     let number = copy.as_raw_fd();
@@ -480,6 +482,6 @@ fn start(
     let mut inherit = inherited.numbers();
     inherit.push(number);
     let args = [c"orlop-init", &fd, &offset, &length];
-    let spawn = Spawn { flags: 0, cgroup, image: copy.as_fd(), args, inherit: &inherit, maps: None };
-    spawn.start().context("clone3", || "make the process that enters the container".to_owned())
+    let spawn = Spawn { flags, cgroup, image: copy.as_fd(), args, inherit: &inherit, maps: None };
+    spawn.start().context("clone3", || "make a process from the init image".to_owned())
 }

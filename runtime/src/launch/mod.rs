@@ -5,6 +5,7 @@
 
 pub mod console;
 pub mod copy_up;
+pub mod criu;
 pub mod delete;
 pub mod diagnose;
 pub mod exec;
@@ -39,6 +40,7 @@ use sys::error::Context;
 
 use crate::bundle::Bundle;
 use crate::config::idmappings::Owner;
+use crate::config::mounts::CgroupView;
 use crate::config::namespaces::Kind as Namespace;
 use crate::config::{Config, Problems};
 use crate::event_log::{self, Event};
@@ -156,6 +158,25 @@ struct Prepared<'a> {
 /// `InvalidConfig` and `Unsupported` before anything is touched; `AlreadyExists`; `Kernel`, `Hook` and `Timeout` after
 /// everything was undone.
 pub fn create(root: &Root, id: &ContainerId, bundle: &Bundle, options: &Options) -> Result<Created> {
+    let (prepared, spec, warnings) = prepare(root, id, bundle, options)?;
+    let directory = root.claim(id)?;
+    let mut undo = Undo::new(&directory);
+    let made = prepared.make(&spec, &directory, &mut undo);
+    match made {
+        Ok((spawned, record, state, console)) => {
+            Ok(Created { spawned, directory, record, state, console, warnings })
+        }
+        Err(error) => Err(undo.undo(error)),
+    }
+}
+
+/// Everything that can be refused before the first side effect; the last value is what is only warned of.
+fn prepare<'a>(
+    root: &Root,
+    id: &'a ContainerId,
+    bundle: &'a Bundle,
+    options: &'a Options,
+) -> Result<(Prepared<'a>, crate::config::Spec, Vec<Error>)> {
     let facts = Facts::default();
     let mut problems = Problems::default();
     let mut spec = bundle.config()?;
@@ -178,15 +199,7 @@ pub fn create(root: &Root, id: &ContainerId, bundle: &Bundle, options: &Options)
     problems.errors.extend(prepared.agent().and_then(|agent| agent.probe().err()));
     let warnings = problems.finish()?;
     prepared.config.add_environment(&options.environment);
-    let directory = root.claim(id)?;
-    let mut undo = Undo::new(&directory);
-    let made = prepared.make(&spec, &directory, &mut undo);
-    match made {
-        Ok((spawned, record, state, console)) => {
-            Ok(Created { spawned, directory, record, state, console, warnings })
-        }
-        Err(error) => Err(undo.undo(error)),
-    }
+    Ok((prepared, spec, warnings))
 }
 
 type Made = (Spawned, record::File, State, Option<OwnedFd>);
@@ -242,18 +255,29 @@ impl Prepared<'_> {
         problems.errors.push(Error::invalid(key, text));
     }
 
-    fn make(&self, spec: &crate::config::Spec, directory: &Directory, undo: &mut Undo<'_>) -> Result<Made> {
+    /// The record, then the groups that it names.
+    fn begin(
+        &self,
+        spec: &crate::config::Spec,
+        directory: &Directory,
+        undo: &mut Undo<'_>,
+    ) -> Result<(State, record::File, cgroups::Prepared)> {
         if self.options.notify == Notify::Mounted {
             directory.make_notify()?;
         }
         let request = self.request();
         let mut state = self.first_state(spec, cgroups::plan(&request, &self.layout)?)?;
-        let mut record = record::File::create(directory.fd(), &state)?;
+        let record = record::File::create(directory.fd(), &state)?;
         directory.note_cgroups(&state.cgroup)?;
         undo.poststop = state.poststop.clone();
         let cgroup = cgroups::prepare(&request, &self.layout)?;
         state.cgroup = cgroup.record();
         undo.cgroup = Some(state.cgroup.clone());
+        Ok((state, record, cgroup))
+    }
+
+    fn make(&self, spec: &crate::config::Spec, directory: &Directory, undo: &mut Undo<'_>) -> Result<Made> {
+        let (mut state, mut record, cgroup) = self.begin(spec, directory, undo)?;
         let resctrl = self.prepare_resctrl(undo)?;
         let (stages, root_inode) = (self.stages(), self.root_inode()?);
         // The hooks come after the environment is made (step 2 of the lifecycle), which is what "created" means.
@@ -283,7 +307,7 @@ impl Prepared<'_> {
         state.init = Some(Init::of(spawned.pid, &spawned.pidfd)?);
         record.write(&state)?;
         // The child mounts meanwhile, so this costs no time on a second processor.
-        self.save(spec, directory, root_inode)?;
+        self.save(spec, directory, root_inode, &view, 0)?;
         let mut talk = talk::Talk::new(self, &plan, &cgroup, spawned);
         let console = talk.until_ready(&mut state, &mut record, undo)?;
         // The child may not do it, as it may have no right to resctrl; its program is what the class is for.
@@ -295,8 +319,18 @@ impl Prepared<'_> {
         Ok((talk.spawned, record, state, console))
     }
 
-    fn save(&self, spec: &crate::config::Spec, directory: &Directory, root: (u64, u64)) -> Result<()> {
+    fn save(
+        &self,
+        spec: &crate::config::Spec,
+        directory: &Directory,
+        root: (u64, u64),
+        view: &CgroupView,
+        entered: u32,
+    ) -> Result<()> {
         let keyring = self.keyring();
+        // A terminal of its own is inside the container.
+        let terminal = self.config.process.as_ref().is_some_and(|process| process.terminal.is_some());
+        let streams = if terminal { Vec::new() } else { criu::external::names_of(&self.options.descriptors) };
         let source = saved::Source {
             spec,
             config: &self.config,
@@ -304,6 +338,9 @@ impl Prepared<'_> {
             root,
             keyring: keyring.as_deref(),
             filter: self.filter.as_ref().filter(|_| self.options.filter == FilterOf::Configuration),
+            view,
+            streams: &streams,
+            entered,
         };
         saved::save(directory.fd(), &source)
     }

@@ -78,7 +78,7 @@ pub fn output_of(program: &str, args: &[OsString], timeout: Duration) -> Result<
 }
 
 /// A file that takes what a program prints.
-fn collector(program: &str) -> Result<File> {
+pub(super) fn collector(program: &str) -> Result<File> {
     let what = || format!("run {program}");
     Ok(memfd_create("orlop-output", MemfdFlags::CLOEXEC).context("memfd_create", what)?.into())
 }

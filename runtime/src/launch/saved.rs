@@ -1,4 +1,4 @@
-//! What `exec` needs of a container's configuration, kept in a file of the state directory so that config.json is
+//! What `exec` and `checkpoint` need of a container's configuration, kept in a file of the state directory so that config.json is
 //! not read again.
 //!
 //! It is not part of the record, because it never changes and every other command would read it for nothing. create
@@ -7,7 +7,8 @@
 
 use std::os::fd::OwnedFd;
 
-use child::{Bytes, Op};
+use child::op::Depth;
+use child::{Bytes, Op, Text};
 use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::{pread, pwrite};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use sys::error::Context;
 
 use crate::config::idmappings::{IdMap, IdMappings, Owner};
 use crate::config::memory_policy::MemoryPolicy;
+use crate::config::mounts::{CgroupView, External, Ids};
 use crate::config::namespaces::{Kind as Namespace, Namespaces};
 use crate::config::user::Groups;
 use crate::config::{Config, Spec, process};
@@ -28,7 +30,7 @@ use crate::{Error, Kind, Result};
 const NAME: &str = "exec";
 
 /// What the file begins with: a name, the version of its form, and a checksum of the rest.
-const MAGIC: [u8; 8] = *b"orlop\0x\x01";
+const MAGIC: [u8; 8] = *b"orlop\0x\x02";
 const HEADER: usize = 16;
 
 /// A file longer than this is not one of ours.
@@ -54,6 +56,58 @@ pub struct Saved<'a> {
     /// The filter, which every process of the container gets.
     #[serde(borrow)]
     filter: Option<Op<'a>>,
+    /// What a checkpoint has to leave to the host.
+    #[serde(borrow)]
+    pub outside: Outside<'a>,
+}
+
+/// What a container has of the host: a checkpoint names it and a restore finds it again.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Outside<'a> {
+    /// The trees that are mounted in it.
+    #[serde(borrow)]
+    pub trees: Vec<Tree<'a>>,
+    /// The masked paths; for files the host's null device is mounted there.
+    #[serde(borrow)]
+    pub masked: Vec<Text<'a>>,
+    /// The names of the standard streams; none if they are a terminal of the container's own.
+    #[serde(borrow)]
+    pub streams: Vec<&'a str>,
+    /// CLONE_NEW* flags of the namespaces that were joined by path.
+    pub namespaces: u32,
+}
+
+/// A tree of the host in the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tree<'a> {
+    /// The absolute path on the host.
+    #[serde(borrow)]
+    pub source: Text<'a>,
+    /// The path in the container.
+    #[serde(borrow)]
+    pub target: Text<'a>,
+    /// Whether its submounts are in the container too.
+    pub submounts: bool,
+    /// Whether its ids are mapped.
+    pub mapped: bool,
+}
+
+impl<'a> Outside<'a> {
+    /// What `config` has of the host, with the mounts of type cgroup as in `view`, and the names of its streams.
+    pub fn of(config: &'a Config, view: &'a CgroupView, streams: &'a [String]) -> Self {
+        let tree = |external: External<'a>| Tree {
+            source: Text(external.source),
+            target: Text(external.target),
+            submounts: external.depth == Depth::Tree,
+            mapped: external.ids == Ids::Mapped,
+        };
+        Self {
+            trees: config.mounts.external(view).chain(config.devices.external()).map(tree).collect(),
+            masked: config.hidden_paths.masked().map(Text).collect(),
+            streams: streams.iter().map(String::as_str).collect(),
+            namespaces: config.namespaces.joined.iter().fold(0, |flags, joined| flags | joined.0.flag()),
+        }
+    }
 }
 
 /// What [`save`] is given.
@@ -64,6 +118,11 @@ pub(super) struct Source<'a> {
     pub(super) root: (u64, u64),
     pub(super) keyring: Option<&'a std::ffi::CStr>,
     pub(super) filter: Option<&'a Filter>,
+    pub(super) view: &'a CgroupView,
+    /// The names of the standard streams.
+    pub(super) streams: &'a [String],
+    /// CLONE_NEW* flags of namespaces that the container is in besides those of the configuration.
+    pub(super) entered: u32,
 }
 
 /// Writes the file of a new container.
@@ -78,7 +137,7 @@ pub(super) fn save(directory: &OwnedFd, source: &Source<'_>) -> Result<()> {
     };
     let steps = steps(source);
     let saved = Saved {
-        namespaces: namespaces(&config.namespaces, source.facts),
+        namespaces: namespaces(&config.namespaces, source.facts) | source.entered,
         root: source.root,
         owner: config.id_mappings.owner,
         uid_map: config.id_mappings.uid.lines(),
@@ -87,6 +146,7 @@ pub(super) fn save(directory: &OwnedFd, source: &Source<'_>) -> Result<()> {
         process: Bytes(&process),
         steps: steps.iter().map(|step| (step.key.as_ref(), step.op)).collect(),
         filter: source.filter.map(Filter::op),
+        outside: Outside::of(config, source.view, source.streams),
     };
     write(directory, &postcard::to_stdvec(&saved).map_err(|error| broken(&error))?)
 }
@@ -100,7 +160,7 @@ fn namespaces(namespaces: &Namespaces, facts: &Facts) -> u32 {
 }
 
 fn steps<'a>(source: &Source<'a>) -> Vec<Step<'a>> {
-    let keyring = source.keyring.map(|name| Step::new("", Op::NewKeyring { name: child::Text(name) }));
+    let keyring = source.keyring.map(|name| Step::new("", Op::NewKeyring { name: Text(name) }));
     let policy = source.config.memory_policy.as_ref().map(MemoryPolicy::step);
     keyring.into_iter().chain(source.config.personality.step()).chain(policy).collect()
 }
@@ -224,6 +284,7 @@ mod tests {
             r#"{"process": {"args": ["a"], "env": ["A=1"], "cwd": "/w", "user": {"uid": 3}, "oomScoreAdj": -1,
                 "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 1}, "capabilities": {"bounding": ["CAP_KILL"]}},
                 "linux": {"personality": {"domain": "LINUX32"}, "namespaces": [{"type": "user"}, {"type": "pid"}],
+                "maskedPaths": ["/m"],
                 "uidMappings": [{"containerID": 0, "hostID": 7, "size": 9}]}}"#,
         )
         .unwrap();
@@ -245,6 +306,9 @@ mod tests {
             root: (1, 2),
             keyring,
             filter: Some(&filter),
+            view: &CgroupView::default(),
+            streams: &[],
+            entered: 0,
         };
         save(fd, &source).unwrap();
     }
@@ -264,8 +328,9 @@ mod tests {
         assert_eq!(shape.io_priority.unwrap().class, "IOPRIO_CLASS_BE");
         assert_eq!(shape.capabilities.bounding, ["CAP_KILL"]);
         let steps: Vec<Op<'_>> = saved.steps().map(|step| step.op).collect();
-        let name = child::Text(c"_ses.x");
+        let name = Text(c"_ses.x");
         assert_eq!(steps, [Op::NewKeyring { name }, Op::Personality { domain: 8 }]);
+        assert_eq!(saved.outside.masked, [Text(c"/m")]);
         let program = [6; 16];
         let load = Op::Seccomp { program: Bytes(&program), flags: 1, listener: Listener::None };
         assert_eq!(saved.filter().unwrap().op, load);
