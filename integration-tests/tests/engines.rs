@@ -421,11 +421,25 @@ fn docker_filters_system_calls(world: &World) -> Outcome {
     Ok(())
 }
 
-/// What `-m`, `--cpus`, `--pids-limit` and `update` say stands in the container's cgroup.
+/// A block device of this machine: its path and its numbers.
+fn block_device() -> (String, String) {
+    let named = |name: &str| {
+        let numbers = fs::read_to_string(format!("/sys/block/{name}/dev")).ok()?;
+        let path = format!("/dev/{name}");
+        Path::new(&path).exists().then(|| (path, numbers.trim().to_owned()))
+    };
+    let names = fs::read_dir("/sys/block").expect("block devices").flatten();
+    names.filter_map(|entry| named(entry.file_name().to_str()?)).next().expect("a block device")
+}
+
+/// What `-m`, `--cpus`, `--pids-limit`, `--device-read-bps` and `update` say stands in the container's cgroup.
 fn docker_limits_and_updates(world: &World) -> Outcome {
     let docker = docker(world)?;
+    let (device, numbers) = block_device();
+    let rate = format!("{device}:1mb");
     let limits =
         ["--detach", "--name", "it-limits", "--memory", "64m", "--cpus", "0.5", "--pids-limit", "50"];
+    let limits = [&limits[..], &["--device-read-bps", &rate]].concat();
     docker.run(&limits, &["/bin/sleep", "1000"]).ok();
     let pid = docker.call(&["inspect", "--format", "{{.State.Pid}}", "it-limits"]).ok().out;
     let groups = fs::read_to_string(format!("/proc/{}/cgroup", pid.trim())).expect("cgroups");
@@ -437,6 +451,10 @@ fn docker_limits_and_updates(world: &World) -> Outcome {
     assert_eq!(value("memory", "memory.limit_in_bytes").trim(), "67108864");
     assert_eq!(value("cpu", "cpu.cfs_quota_us").trim(), "50000");
     assert_eq!(value("pids", "pids.max").trim(), "50");
+    assert_eq!(value("blkio", "blkio.throttle.read_bps_device").trim(), format!("{numbers} 1048576"));
+    let stats = ["stats", "--no-stream", "--format", "{{.PIDs}} {{.MemUsage}}", "it-limits"];
+    let stats = docker.call(&stats).ok().out;
+    assert!(stats.starts_with("1 ") && stats.trim_end().ends_with("/ 64MiB"), "{stats}");
     docker.call(&["update", "--memory", "96m", "--memory-swap", "96m", "--cpus", "0.25", "it-limits"]).ok();
     assert_eq!(value("memory", "memory.limit_in_bytes").trim(), "100663296");
     assert_eq!(value("cpu", "cpu.cfs_quota_us").trim(), "25000");
