@@ -26,13 +26,16 @@ fn main() -> ExitCode {
         ctr_runs_a_container,
         ctr_sees_exit_codes_and_errors,
         ctr_starts_kills_and_deletes_a_task,
+        ctr_saves_a_task_and_restores_it,
         podman_runs_a_container,
         podman_sees_exit_codes_and_errors,
         podman_starts_stops_and_removes_a_container,
+        podman_saves_a_container_and_restores_it,
         docker_runs_a_container,
         docker_sees_exit_codes_and_errors,
         docker_publishes_a_port_on_a_bridge,
         docker_stops_and_removes_a_container,
+        docker_saves_a_container_and_restores_it,
         docker_filters_system_calls,
         docker_limits_and_updates,
     ])
@@ -215,6 +218,48 @@ fn ctr_starts_kills_and_deletes_a_task(world: &World) -> Outcome {
     Ok(())
 }
 
+/// Prints a number every 50 ms and writes it to /count.
+const COUNTER: [&str; 3] =
+    ["/bin/sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /count; /bin/busybox sleep 0.05; done"];
+
+/// Ends a test where CRIU cannot work.
+fn criu_works() -> Outcome {
+    match Command::new("criu").arg("check").output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            skip(format!("criu check: {}", text.lines().next().unwrap_or("it fails")))
+        }
+        Err(error) => skip(format!("criu: {error}")),
+    }
+}
+
+fn ctr_saves_a_task_and_restores_it(world: &World) -> Outcome {
+    criu_works()?;
+    let containerd = containerd(world)?;
+    let (first, second) = (world.id(), world.id());
+    let count = |id: &str| {
+        let ran = containerd.ctr(&["task", "exec", "--exec-id", "look", id, "/bin/cat", "/count"]);
+        ran.out.trim().parse::<u64>().unwrap_or(0)
+    };
+    containerd.run(&["--detach"], &first, &COUNTER).ok();
+    wait_until("the counter runs", LIMIT, || count(&first) > 5);
+    containerd.ctr(&["container", "checkpoint", "--rw", "--task", "--image", &first, "it/saved"]).ok();
+    let stood = count(&first);
+    containerd.ctr(&["task", "kill", "--signal", "SIGKILL", &first]).ok();
+    wait_until("the task has stopped", LIMIT, || containerd.ctr(&["task", "ls"]).out.contains("STOPPED"));
+    containerd.ctr(&["task", "delete", &first]);
+    containerd.ctr(&["container", "delete", &first]).ok();
+    containerd.ctr(&["container", "restore", "--rw", "--live", &second, "it/saved"]).ok();
+    wait_until("the counter goes on", LIMIT, || count(&second) > stood);
+    assert!(count(&second) < stood + 1000);
+    containerd.ctr(&["task", "kill", "--signal", "SIGKILL", &second]).ok();
+    wait_until("the task has stopped", LIMIT, || containerd.ctr(&["task", "ls"]).out.contains("STOPPED"));
+    containerd.ctr(&["task", "delete", &second]);
+    containerd.ctr(&["container", "delete", &second]).ok();
+    Ok(())
+}
+
 // Podman
 
 /// A store of the test's own.
@@ -292,6 +337,26 @@ fn podman_starts_stops_and_removes_a_container(world: &World) -> Outcome {
     Ok(())
 }
 
+fn podman_saves_a_container_and_restores_it(world: &World) -> Outcome {
+    criu_works()?;
+    let podman = podman(world)?;
+    let name = format!("it-podman-{}", std::process::id());
+    podman.run(&["--detach", "--name", &name], &COUNTER).ok();
+    let count = || podman.call(&["exec", &name, "/bin/cat", "/count"]).out.trim().parse::<u64>().unwrap_or(0);
+    let state = || podman.call(&["inspect", "--format", "{{.State.Status}}", &name]).ok().out;
+    wait_until("the counter runs", LIMIT, || count() > 5);
+    podman.call(&["container", "checkpoint", "--leave-running", &name]).ok();
+    assert_eq!(state().trim(), "running");
+    let stood = count();
+    podman.call(&["container", "checkpoint", &name]).ok();
+    assert_eq!(state().trim(), "exited");
+    podman.call(&["container", "restore", &name]).ok();
+    assert_eq!(state().trim(), "running");
+    wait_until("the counter goes on", LIMIT, || count() > stood);
+    podman.call(&["rm", "--force", "--time", "0", &name]).ok();
+    Ok(())
+}
+
 // Docker
 
 /// A dockerd of the test's own, in network and mount namespaces of its own.
@@ -313,7 +378,7 @@ fn docker(world: &World) -> Result<Docker<'_>, harness::Skipped> {
     let inner = format!(
         "ip link set lo up && exec {server} --host unix://{socket} --data-root {root} --exec-root {exec} --pidfile {pid} \
          --add-runtime orlop={runtime} --storage-driver vfs --exec-opt native.cgroupdriver=cgroupfs \
-         --group root --bip 172.31.250.1/24 --cgroup-parent /{group}",
+         --group root --experimental --bip 172.31.250.1/24 --cgroup-parent /{group}",
         group = parent.name,
         root = world.path("docker"),
         exec = world.path("x"),
@@ -396,6 +461,28 @@ fn docker_stops_and_removes_a_container(world: &World) -> Outcome {
     docker.call(&["kill", "it-sleep"]).ok();
     docker.call(&["rm", "it-sleep"]).ok();
     assert!(!docker.call(&["ps", "--all", "--quiet"]).ok().out.contains(char::is_alphanumeric));
+    Ok(())
+}
+
+/// An experimental command of Docker.
+fn docker_saves_a_container_and_restores_it(world: &World) -> Outcome {
+    criu_works()?;
+    let docker = docker(world)?;
+    docker.run(&["--detach", "--name", "it-count", "--network", "none"], &COUNTER).ok();
+    let count =
+        || docker.call(&["exec", "it-count", "/bin/cat", "/count"]).out.trim().parse::<u64>().unwrap_or(0);
+    wait_until("the counter runs", LIMIT, || count() > 40);
+    let stood = count();
+    docker.call(&["checkpoint", "create", "it-count", "one"]).ok();
+    let state = || docker.call(&["inspect", "--format", "{{.State.Status}}", "it-count"]).ok().out;
+    wait_until("the container has ended", LIMIT, || state().trim() == "exited");
+    docker.call(&["start", "--checkpoint", "one", "it-count"]).ok();
+    assert_eq!(state().trim(), "running");
+    // Without a checkpoint it would have begun at one again.
+    let resumed = count();
+    assert!(resumed >= stood, "{resumed} after {stood}");
+    wait_until("the counter goes on", LIMIT, || count() > resumed);
+    docker.call(&["rm", "--force", "it-count"]).ok();
     Ok(())
 }
 
