@@ -1,4 +1,5 @@
-//! Every field on every version, as a table: the JSON, what each version writes, or the key that it refuses.
+//! Every field on every version and with every driver, as tables: the JSON, what each version writes, or the key that it
+//! refuses; what systemd is told.
 
 use crate::controller::{Controllers, Homes};
 use crate::resources::{IfAbsent, InForce, Resources, Write};
@@ -201,6 +202,48 @@ const TABLE: &[Row] = &[
     ),
 ];
 
+/// What the systemd driver tells systemd of each row of [`TABLE`] that version 2 writes anything for. The file is written
+/// besides in any case; where there is no property, it is written alone.
+const PROPERTIES: &[(&str, &str)] = &[
+    (r#"{"memory":{"limit":65536}}"#, "MemoryMax=65536"),
+    (r#"{"memory":{"limit":-1}}"#, "MemoryMax=max MemorySwapMax=max"),
+    (r#"{"memory":{"limit":4096,"swap":12288}}"#, "MemoryMax=4096 MemorySwapMax=8192"),
+    (r#"{"memory":{"limit":4096,"swap":4096}}"#, "MemoryMax=4096 MemorySwapMax=0"),
+    (r#"{"memory":{"limit":4096,"swap":-1}}"#, "MemoryMax=4096 MemorySwapMax=max"),
+    (r#"{"memory":{"swap":-1}}"#, "MemorySwapMax=max"),
+    (r#"{"memory":{"reservation":4096}}"#, "MemoryLow=4096"),
+    (r#"{"memory":{"reservation":-1}}"#, "MemoryLow=max"),
+    (r#"{"cpu":{"shares":1024}}"#, "CPUWeight=100"),
+    (r#"{"cpu":{"shares":1}}"#, "CPUWeight=1"),
+    (r#"{"cpu":{"shares":262145}}"#, "CPUWeight=10000"),
+    (r#"{"cpu":{"quota":50000}}"#, "CPUQuotaPerSecUSec=500000 CPUQuotaPeriodUSec=100000"),
+    (r#"{"cpu":{"quota":-1}}"#, "CPUQuotaPerSecUSec=max CPUQuotaPeriodUSec=100000"),
+    (r#"{"cpu":{"period":200000}}"#, "CPUQuotaPerSecUSec=max CPUQuotaPeriodUSec=200000"),
+    (r#"{"cpu":{"quota":50000,"period":200000}}"#, "CPUQuotaPerSecUSec=250000 CPUQuotaPeriodUSec=200000"),
+    (r#"{"cpu":{"quota":50000,"burst":20000}}"#, "CPUQuotaPerSecUSec=500000 CPUQuotaPeriodUSec=100000"),
+    (r#"{"cpu":{"burst":0}}"#, ""),
+    (r#"{"cpu":{"idle":1,"shares":2048}}"#, "CPUWeight=174"),
+    (r#"{"cpu":{"idle":0,"shares":2048}}"#, "CPUWeight=174"),
+    (r#"{"cpu":{"cpus":"0-3,7","mems":"0"}}"#, "AllowedCPUs=[8f] AllowedMemoryNodes=[1]"),
+    (r#"{"pids":{"limit":50}}"#, "TasksMax=50"),
+    (r#"{"pids":{"limit":-1}}"#, "TasksMax=max"),
+    (r#"{"pids":{"limit":0}}"#, "TasksMax=1"),
+    (r#"{"blockIO":{"weight":100}}"#, ""),
+    (r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"weight":500}]}}"#, ""),
+    (r#"{"blockIO":{"throttleReadBpsDevice":[{"major":8,"minor":0,"rate":1048576}]}}"#, ""),
+    (r#"{"blockIO":{"throttleWriteBpsDevice":[{"major":8,"minor":0,"rate":0}]}}"#, ""),
+    (r#"{"blockIO":{"throttleReadIOPSDevice":[{"major":8,"minor":1,"rate":7}]}}"#, ""),
+    (r#"{"blockIO":{"throttleWriteIOPSDevice":[{"major":8,"minor":1,"rate":7}]}}"#, ""),
+    (r#"{"hugepageLimits":[{"pageSize":"2MB","limit":4194304}]}"#, ""),
+    (r#"{"rdma":{"mlx5_1":{"hcaHandles":3,"hcaObjects":10000}}}"#, ""),
+    (r#"{"rdma":{"mlx4_0":{"hcaHandles":0}}}"#, ""),
+    (r#"{"unified":{"memory.high":"1048576"}}"#, "MemoryHigh=1048576"),
+    (r#"{"unified":{"io.max":"8:0 rbps=1\n8:1 wbps=2"}}"#, ""),
+    (r#"{"unified":{"misc.max":"sev 1"}}"#, ""),
+    (r#"{"unified":{"cpuset.cpus":""}}"#, "AllowedCPUs=[]"),
+    (r#"{"unified":{"memory.max":"4096"},"memory":{"limit":8192}}"#, "MemoryMax=8192 MemoryMax=4096"),
+];
+
 fn v1() -> Homes {
     let all = "blkio,cpu,cpuacct,cpuset,devices,freezer,hugetlb,memory,net_cls,net_prio,pids,rdma";
     Homes { v1: Controllers::of_v1(all), v2: None }
@@ -246,6 +289,17 @@ fn every_field_on_every_version() {
             assert_eq!(convert(json, homes), expected, "{name}: {json}");
         }
     }
+}
+
+#[test]
+fn every_field_as_properties_of_systemd() {
+    let mut expected = PROPERTIES.iter();
+    for (json, ..) in TABLE.iter().filter(|(_, _, on_v2)| on_v2.is_ok_and(|writes| !writes.is_empty())) {
+        let writes = parse(json).writes(v2()).unwrap();
+        let told = writes.iter().flat_map(|write| crate::systemd::property::show(&write.file, &write.value));
+        assert_eq!(expected.next(), Some(&(*json, told.collect::<Vec<_>>().join(" ").as_str())));
+    }
+    assert_eq!(expected.next(), None);
 }
 
 #[test]

@@ -9,7 +9,7 @@
 mod bus;
 mod gvariant;
 mod message;
-mod property;
+pub(crate) mod property;
 mod unit;
 
 use std::cell::RefCell;

@@ -75,6 +75,18 @@ fn bits(value: &str, property: &'static str) -> Option<Vec<(&'static str, Value)
     Some(vec![(property, Value::Bytes(mask))])
 }
 
+/// The same as text, for the table of every field: `MemoryMax=4096`, unlimited as `max`, masks byte by byte.
+#[cfg(test)]
+pub(crate) fn show(file: &str, value: &str) -> Vec<String> {
+    let text = |value: &Value| match value {
+        Value::Number(UNLIMITED) => "max".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::Bytes(bytes) => format!("{bytes:x?}"),
+        other => format!("{other:?}"),
+    };
+    of(file, value).iter().map(|(name, value)| format!("{name}={}", text(value))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
