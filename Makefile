@@ -74,6 +74,7 @@ vm-packages: packages
 bench: packages build
 	RUSTFLAGS="$(FLAGS)" cargo build --release --target $(TARGET) -p integration-tests --bins
 	ORLOP=$(abspath $(DIST))/orlop $(RELEASE)/bench --out bench-results
+	cargo bench --quiet -p cgroups --bench prepare | tee bench-results/cgroups.txt
 
 check:
 	cargo fmt --all --check

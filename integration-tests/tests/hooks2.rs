@@ -207,6 +207,9 @@ fn a_limit_too_low_for_init_is_said(world: &World) -> Outcome {
     if ran.err.contains("linux.resources.memory.limit") && !ran.err.contains("OOM") {
         return skip("no memory controller here");
     }
-    ran.fails().says("container init was OOM-killed (memory limit too low?)").says(&format!("{limit} bytes"));
+    let ran = ran.fails().says("container init was OOM-killed (memory limit too low?)");
+    ran.says(&format!("{limit} bytes")).says("in use at most").says("1 MiB is enough");
+    let enough = bundle.edit(|config| config["linux"]["resources"]["memory"] = json!({"limit": 1 << 20}));
+    world.run(&enough).ok();
     Ok(())
 }

@@ -19,6 +19,8 @@ use integration_tests::Bundle;
 use integration_tests::layout::{Layout, enter};
 use integration_tests::trace::{Peak, peaks};
 use integration_tests::world::{prepare_run, program, remove_run, run_dir, runtime, text_of};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use rustix::process::{Pid, WaitOptions, set_child_subreaper, waitpid};
 use serde_json::{Value, json};
 use std::fs;
@@ -46,6 +48,7 @@ struct Bundles {
     fresh: Bundle,
     joined: Bundle,
     tight: Bundle,
+    waiting: Bundle,
     netns: String,
 }
 
@@ -81,6 +84,9 @@ fn main() -> ExitCode {
             .collect::<Vec<_>>(),
         "peak_memory_kib": runtimes.iter().filter(|runtime| !runtime.is_floor)
             .map(|runtime| memory(runtime, &bundles)).collect::<Vec<_>>(),
+        "stats_cpu_us": runtimes.iter().filter(|runtime| !runtime.is_floor)
+            .map(|runtime| json!({"runtime": runtime.name, "cpu_us": stats_cpu(runtime, &bundles)})).collect::<Vec<_>>(),
+        "growth": growth(&runtimes[0], &bundles),
         "crates": crates(),
     });
     remove_run();
@@ -141,6 +147,7 @@ fn bundles() -> Bundles {
         joined: bundle("joined").with_namespace("network", Some(&netns)),
         tight: bundle("tight")
             .edit(|config| config["linux"]["resources"]["memory"] = json!({"limit": 384 << 10})),
+        waiting: bundle("waiting").args(&["/bin/sleep", "1000"]),
         netns,
     }
 }
@@ -311,6 +318,51 @@ fn memory(runtime: &Runtime, bundles: &Bundles) -> Value {
         "init": largest(if image.is_empty() { inside } else { image }), "images": images.collect::<Vec<_>>()})
 }
 
+/// CPU time of one `events --stats` on a running container, in microseconds; null where the runtime has no such command.
+fn stats_cpu(runtime: &Runtime, bundles: &Bundles) -> Option<u64> {
+    const LOOKS: u32 = 50;
+    let id = id(runtime, 3000);
+    let succeeds = |words: &[&str]| rooted(runtime).args(words).output().expect("start").status.success();
+    assert!(succeeds(&["run", "--detach", "--bundle", bundles.waiting.path(), &id]), "{}", runtime.name);
+    let before = cpu_of_children();
+    let had = (0..LOOKS).all(|_| succeeds(&["events", "--stats", &id]));
+    let used = cpu_of_children() - before;
+    assert!(succeeds(&["delete", "--force", &id]));
+    had.then(|| u64::try_from((used / LOOKS).as_micros()).expect("micros"))
+}
+
+/// User and system time of all children that were waited for.
+fn cpu_of_children() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("getrusage");
+    let micros = |time: nix::sys::time::TimeVal| time.num_microseconds().unsigned_abs();
+    Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time()))
+}
+
+/// 500 containers one after the other, each created, limited, started, paused, resumed and deleted: the median of the first
+/// fifty and of the last fifty.
+fn growth(runtime: &Runtime, bundles: &Bundles) -> Value {
+    const ROUNDS: usize = 500;
+    const PART: usize = 50;
+    let id = id(runtime, 4000);
+    let micros = (0..ROUNDS).map(|_| {
+        let begun = Instant::now();
+        timed(rooted(runtime).args(["create", "--bundle", bundles.waiting.path(), &id]));
+        timed(rooted(runtime).args(["update", "--pids-limit", "50", "--memory", "64m", &id]));
+        for words in [&["start"][..], &["pause"], &["resume"], &["delete", "--force"]] {
+            timed(rooted(runtime).args(words).arg(&id));
+        }
+        u64::try_from(begun.elapsed().as_micros()).expect("micros")
+    });
+    let micros: Vec<u64> = micros.collect();
+    let median = |part: &[u64]| {
+        let mut sorted = part.to_vec();
+        sorted.sort_unstable();
+        percentile(&sorted, 50)
+    };
+    let (first, last) = (median(&micros[..PART]), median(&micros[ROUNDS - PART..]));
+    json!({"rounds": ROUNDS, "first_us": first, "last_us": last})
+}
+
 /// The crates that the runtime is built from; null where cargo or the sources are not at hand.
 fn crates() -> Value {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -410,6 +462,19 @@ fn markdown(report: &Value) -> String {
     text += &line(
         "runs under a 384 KiB limit",
         tight.map(|entry| format!("{} of {}", entry["succeeded"], entry["of"])).collect(),
+    );
+    let cpu = list(&report["stats_cpu_us"]).iter().map(|entry| match entry["cpu_us"].as_f64() {
+        Some(micros) => format!("{:.2}", micros / 1000.0),
+        None => "has none".to_owned(),
+    });
+    text += &line("CPU time of `events --stats`, ms", cpu.collect());
+    let growth = &report["growth"];
+    let (first, last) = (millis(&growth["first_us"]), millis(&growth["last_us"]));
+    text += &format!(
+        "\n{} containers in a row, each created, limited, started, paused, resumed and deleted by {subject}: the first 50 took \
+         {first:.2} ms each, the last 50 {last:.2} ms, {:.2} of that.\n",
+        growth["rounds"],
+        last / first
     );
     text += &format!("\nCrates in {subject}: {}.\n", report["crates"]);
     text

@@ -272,6 +272,10 @@ pub fn ended(cgroup: &cgroups::Record, doing: &str, status: Option<&WaitIdStatus
     Error::new(Kind::Kernel, format!("{doing}: init ended{how}"))
 }
 
+/// What would do. Measured: 384 KiB are enough for a default container on version 1, which charges the pages of the init
+/// image, of the tables and of the kernel stack.
+const ENOUGH: &str = "1 MiB is enough for the set-up, hooks and the program need theirs on top";
+
 fn out_of_memory(cgroup: &cgroups::Record, doing: &str) -> Option<Error> {
     let cgroup = cgroup.open().ok()?;
     cgroup.oom_kill_count().ok()?.filter(|count| *count > 0)?;
@@ -284,6 +288,6 @@ fn out_of_memory(cgroup: &cgroups::Record, doing: &str) -> Option<Error> {
     Some(
         Error::new(Kind::Kernel, text)
             .with_key("linux.resources.memory.limit")
-            .with_hint(format!("the limit is {limit} bytes{peak}")),
+            .with_hint(format!("the limit is {limit} bytes{peak}; {ENOUGH}")),
     )
 }
