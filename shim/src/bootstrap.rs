@@ -3,6 +3,7 @@
 //! ```text
 //!             standard input                           answer
 //! to 2.2      nothing, or an Any with the options      unix:///run/containerd/s/...
+//!             with ORLOP_SHIM_VERSION=3 (from 2.0 on)  {"version":3,"address":...,"protocol":"ttrpc"}
 //! from 2.3    BootstrapParams                          BootstrapResult
 //! ```
 //!
@@ -15,6 +16,28 @@ use prost::Message;
 use crate::args::Args;
 use crate::proto::Any;
 use crate::proto::bootstrap::{BootstrapParams, BootstrapResult};
+
+/// The environment variable that asks for version 3 of the protocol, of which containerd 2.0 and later can be told.
+///
+/// With it a pod's further containers are created without another execution of this program. It is not the default: behind a
+/// shim of version 3 that was killed containerd does not clean up.
+const VERSION: &str = "ORLOP_SHIM_VERSION";
+
+/// The versions of the protocol between containerd and a shim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// Each container has its own `start` and `delete`.
+    Two = 2,
+    /// Those of a pod's first container serve all.
+    Three = 3,
+}
+
+impl Version {
+    /// The one that the environment asks for.
+    pub(crate) fn asked() -> Self {
+        if std::env::var_os(VERSION).is_some_and(|value| value == "3") { Self::Three } else { Self::Two }
+    }
+}
 
 /// The longest input that is read, in bytes.
 pub(crate) const LONGEST: u64 = 10 << 20;
@@ -71,12 +94,17 @@ impl Caller {
     }
 
     /// What `start` prints.
-    pub(crate) fn answer(&self, address: &str) -> Vec<u8> {
-        match self {
-            Self::Plain(_) => address.as_bytes().to_vec(),
-            Self::Bootstrap(_) => {
-                BootstrapResult { version: 2, address: address.to_owned(), protocol: "ttrpc".to_owned() }
-                    .encode_to_vec()
+    pub(crate) fn answer(&self, address: &str, version: Version) -> Vec<u8> {
+        let (number, protocol) = (version as i32, "ttrpc".to_owned());
+        match (self, version) {
+            (Self::Plain(_), Version::Two) => address.as_bytes().to_vec(),
+            (Self::Plain(_), Version::Three) => {
+                serde_json::json!({"version": number, "address": address, "protocol": protocol})
+                    .to_string()
+                    .into_bytes()
+            }
+            (Self::Bootstrap(_), _) => {
+                BootstrapResult { version: number, address: address.to_owned(), protocol }.encode_to_vec()
             }
         }
     }
@@ -121,8 +149,12 @@ mod tests {
 
     #[test]
     fn each_dialect_has_its_answer() {
-        assert_eq!(Caller::Plain(None).answer("unix:///s"), b"unix:///s");
-        let answer = Caller::Bootstrap(Box::default()).answer("unix:///s");
-        assert_eq!(answer, b"\x08\x02\x12\x09unix:///s\x1a\x05ttrpc");
+        let plain = |version| Caller::Plain(None).answer("unix:///s", version);
+        assert_eq!(plain(Version::Two), b"unix:///s");
+        let text = String::from_utf8(plain(Version::Three)).unwrap();
+        assert_eq!(text, r#"{"address":"unix:///s","protocol":"ttrpc","version":3}"#);
+        let bootstrap = |version| Caller::Bootstrap(Box::default()).answer("unix:///s", version);
+        assert_eq!(bootstrap(Version::Two), b"\x08\x02\x12\x09unix:///s\x1a\x05ttrpc");
+        assert_eq!(bootstrap(Version::Three), b"\x08\x03\x12\x09unix:///s\x1a\x05ttrpc");
     }
 }

@@ -29,6 +29,8 @@ use crate::shim::{Operation, Shim, Timer};
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long the end of a first process waits for the ends of execs.
 const SETTLE: Duration = Duration::from_secs(10);
+/// How long a logging binary may read on after its container has been removed, before it is asked to end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long a logging binary may take to end.
 const LOGGER: Duration = Duration::from_secs(12);
 /// When kills are counted again after a notice that came before its kill.
@@ -412,18 +414,20 @@ impl Shim {
         }
     }
 
-    /// Asks a logging binary to end, and sees to it.
+    /// Lets a logging binary read to the end of the output, and sees to it that it ends.
     fn end_logger(&mut self, logger: OwnedFd) {
-        let _ = pidfd_send_signal(&logger, Signal::TERM);
         let serial = self.next_serial();
         self.loggers.insert(serial, logger);
-        self.timers.add(LOGGER, Timer::Logger(serial));
+        self.timers.add(LAST_WORDS, Timer::Logger(serial, Signal::TERM));
     }
 
     /// The time of a logging binary is over.
-    pub(crate) fn kill_logger(&mut self, serial: u64) {
-        if let Some(logger) = self.loggers.remove(&serial) {
-            let _ = pidfd_send_signal(&logger, Signal::KILL);
+    pub(crate) fn signal_logger(&mut self, serial: u64, signal: Signal) {
+        let Some(logger) = self.loggers.remove(&serial) else { return };
+        let is_there = pidfd_send_signal(&logger, signal).is_ok();
+        if is_there && signal == Signal::TERM {
+            self.loggers.insert(serial, logger);
+            self.timers.add(LOGGER, Timer::Logger(serial, Signal::KILL));
         }
     }
 

@@ -3,17 +3,24 @@
 //! It runs in a helper, never on the loop: a mount may wait for a disk or a network, and long options need a working
 //! directory of their own.
 
+mod fuse;
+mod idmapped;
+mod loop_device;
+
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use orlop::{Error, Kind, Result};
+use rustix::fs::{Gid, Mode, Uid, chmod, chown};
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, mount_remount, unmount,
 };
 use sys::error::Context;
 
+use self::idmapped::{Lower, Maps};
+use self::loop_device::Access;
 use crate::proto::task::Mount;
 
 /// The kernel takes one page of options (mount(2)).
@@ -78,26 +85,40 @@ struct Call {
     flags: MountFlags,
     propagation: Option<MountPropagationFlags>,
     data: Vec<String>,
+    maps: Maps,
+    source: Source,
+}
+
+/// What the source of a mount is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// What the file system takes.
+    Named,
+    /// A file that becomes a block device.
+    Image,
 }
 
 impl Call {
     fn new(options: &[String]) -> Result<Self> {
-        let mut call = Self { flags: MountFlags::empty(), propagation: None, data: Vec::new() };
+        let mut call = Self {
+            flags: MountFlags::empty(),
+            propagation: None,
+            data: Vec::new(),
+            maps: Maps::default(),
+            source: Source::Named,
+        };
         for option in options {
             match meaning(option) {
                 Some(Meaning::Set(flags)) => call.flags |= flags,
                 Some(Meaning::Clear(flags)) => call.flags -= flags,
                 Some(Meaning::Propagation(flags)) => call.propagation = Some(flags),
                 Some(Meaning::Nothing) => {}
-                None if option == "loop"
-                    || option.starts_with("uidmap=")
-                    || option.starts_with("gidmap=") =>
-                {
-                    let text = format!("rootfs mount option {option:?} is not built yet");
-                    return Err(Error::new(Kind::Unsupported, text));
-                }
+                None if option == "loop" => call.source = Source::Image,
                 None if option.starts_with("X-containerd.") || option.starts_with("x-") => {}
-                None => call.data.push(option.clone()),
+                None => match call.maps.read(option) {
+                    Some(read) => read?,
+                    None => call.data.push(option.clone()),
+                },
             }
         }
         Ok(call)
@@ -126,7 +147,32 @@ fn make_directory(path: &Path, mode: u32) -> Result<()> {
 fn mount_one(asked: &Mount, rootfs: &Path) -> Result<()> {
     let target = target(rootfs, &asked.target)?;
     make_asked_directories(asked)?;
-    let call = Call::new(&asked.options)?;
+    if fuse::program(&asked.kind).is_some() {
+        return fuse::mount(&asked.kind, &asked.source, &target, &asked.options);
+    }
+    let mut call = Call::new(&asked.options)?;
+    let namespace = call.maps.namespace()?;
+    // It lives until the overlay is mounted.
+    let lower = match &namespace {
+        Some(namespace) if asked.kind == "overlay" => Some(Lower::map(&mut call.data, rootfs, namespace)?),
+        _ => None,
+    };
+    let device = match call.source {
+        Source::Named => None,
+        Source::Image if call.flags.contains(MountFlags::RDONLY) => {
+            Some(loop_device::attach(&asked.source, Access::Read)?)
+        }
+        Source::Image => Some(loop_device::attach(&asked.source, Access::Write)?),
+    };
+    let source = device.as_ref().map_or(Path::new(&asked.source), |device| &device.path);
+    attach(asked, source, &target, call)?;
+    match &namespace {
+        Some(namespace) if lower.is_none() => idmapped::map(&target, namespace),
+        _ => Ok(()),
+    }
+}
+
+fn attach(asked: &Mount, source: &Path, target: &Path, call: Call) -> Result<()> {
     let what = || format!("mount {} {} at {}", asked.kind, asked.source, target.display());
     let flags = call.flags;
     let lengthy = call.data.iter().map(|option| option.len() + 1).sum::<usize>() > LONGEST;
@@ -138,14 +184,13 @@ fn mount_one(asked: &Mount, rootfs: &Path) -> Result<()> {
     // A bind takes its other flags only when it is remounted.
     let first =
         if flags.contains(MountFlags::BIND) { flags & (MountFlags::BIND | MountFlags::REC) } else { flags };
-    mount(asked.source.as_str(), &target, kernel_type(asked), first, data.as_c_str())
-        .context("mount", what)?;
+    mount(source, target, kernel_type(asked), first, data.as_c_str()).context("mount", what)?;
     let later = flags - (MountFlags::BIND | MountFlags::REC);
     if flags.contains(MountFlags::BIND) && !later.is_empty() {
-        mount_remount(&target, MountFlags::BIND | later, c"").context("mount", what)?;
+        mount_remount(target, MountFlags::BIND | later, c"").context("mount", what)?;
     }
     if let Some(propagation) = call.propagation {
-        mount_change(&target, propagation).context("mount", what)?;
+        mount_change(target, propagation).context("mount", what)?;
     }
     chdir(Path::new("/"))
 }
@@ -167,17 +212,27 @@ fn target(rootfs: &Path, inside: &str) -> Result<PathBuf> {
     if !inside.components().all(harmless) {
         return Err(Error::new(Kind::InvalidConfig, format!("rootfs mount target {}", inside.display())));
     }
-    Ok(rootfs.join(inside.strip_prefix("/").unwrap_or(inside)))
+    let inside = inside.strip_prefix("/").unwrap_or(inside);
+    Ok(if inside.as_os_str().is_empty() { rootfs.to_owned() } else { rootfs.join(inside) })
 }
 
-/// `X-containerd.mkdir.path=PATH[:MODE[:UID:GID]]`: directories that must exist first.
+/// `X-containerd.mkdir.path=PATH[:MODE[:UID:GID]]`: directories that must exist first. One that exists stays as it is.
 fn make_asked_directories(asked: &Mount) -> Result<()> {
     for option in &asked.options {
-        if let Some(value) = option.strip_prefix("X-containerd.mkdir.path=") {
-            let mut parts = value.split(':');
-            let path = parts.next().unwrap_or_default();
-            let mode = parts.next().and_then(|mode| u32::from_str_radix(mode, 8).ok()).unwrap_or(0o700);
-            make_directory(Path::new(path), mode)?;
+        let Some(value) = option.strip_prefix("X-containerd.mkdir.path=") else { continue };
+        let mut parts = value.split(':');
+        let path = Path::new(parts.next().unwrap_or_default());
+        let mode = parts.next().and_then(|mode| u32::from_str_radix(mode, 8).ok()).unwrap_or(0o700);
+        let owner: Vec<u32> = parts.filter_map(|id| id.parse().ok()).collect();
+        if path.is_dir() {
+            continue;
+        }
+        make_directory(path, mode)?;
+        // The umask of whoever started containerd is not asked.
+        chmod(path, Mode::from_raw_mode(mode)).context("chmod", || path.display().to_string())?;
+        if let [uid, gid] = owner.as_slice() {
+            let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+            chown(path, Some(uid), Some(gid)).context("chown", || path.display().to_string())?;
         }
     }
     Ok(())
@@ -206,6 +261,7 @@ fn common_parent(layers: &[PathBuf]) -> Option<PathBuf> {
 /// # Errors
 /// `Kernel`.
 pub(crate) fn unmount_all(rootfs: &Path) -> Result<()> {
+    idmapped::remove_leftovers(rootfs);
     let mut tries = 0;
     loop {
         let flags = if tries < TRIES {
@@ -254,7 +310,8 @@ mod tests {
         assert_eq!(call.flags, MountFlags::BIND | MountFlags::REC | MountFlags::NOSUID);
         assert_eq!(call.propagation, Some(MountPropagationFlags::PRIVATE | MountPropagationFlags::REC));
         assert_eq!(call.data, ["index=off"]);
-        assert_eq!(Call::new(&strings(&["loop"])).unwrap_err().kind(), Kind::Unsupported);
+        assert_eq!(Call::new(&strings(&["loop"])).unwrap().source, Source::Image);
+        assert_eq!(Call::new(&strings(&["uidmap=0:1"])).unwrap_err().kind(), Kind::InvalidConfig);
     }
 
     #[test]

@@ -218,13 +218,25 @@ pub(crate) fn start(target: &Target) -> Outcome<Done> {
 /// "OCI runtime exec failed" and why.
 pub(crate) fn exec(target: &Target, exec_id: &str, process: &[u8], mut streams: Streams) -> Outcome<Done> {
     let logger = streams.logger.take().map(logger::Start::run).transpose()?;
+    let process = with_terminal(process, streams.terminal);
     let made = match target.binary() {
-        Some(binary) => binary.exec(&target.id, exec_id, &target.bundle, process, streams),
+        Some(binary) => binary.exec(&target.id, exec_id, &target.bundle, &process, streams),
         None => {
-            exec_here(target, exec_id, process, streams).map_err(|error| Failure::of_runtime("exec", &error))
+            exec_here(target, exec_id, &process, streams).map_err(|error| Failure::of_runtime("exec", &error))
         }
     };
     made.map(|done| Done { logger, ..done })
+}
+
+/// The process as it was asked for: whether it has a terminal is what the request says, not what stands in the process.
+fn with_terminal(process: &[u8], terminal: bool) -> Vec<u8> {
+    let Ok(mut parsed) = serde_json::from_slice::<serde_json::Value>(process) else {
+        return process.to_vec();
+    };
+    if let Some(fields) = parsed.as_object_mut() {
+        fields.insert("terminal".to_owned(), terminal.into());
+    }
+    parsed.to_string().into_bytes()
 }
 
 fn exec_here(target: &Target, exec_id: &str, process: &[u8], streams: Streams) -> orlop::Result<Done> {

@@ -43,8 +43,8 @@ pub(crate) enum Timer {
     Settle(u64),
     /// A container's OOM kills are counted again.
     Oom(u64),
-    /// A logging binary is killed that did not end by itself.
-    Logger(u64),
+    /// A logging binary gets a signal if it did not end by itself.
+    Logger(u64, Signal),
     /// The shim ends if nobody needs it.
     Lonely,
 }
@@ -181,7 +181,7 @@ impl Shim {
             Timer::Drain(serial) => self.stop_draining(serial),
             Timer::Settle(serial) => self.settle_anyway(serial),
             Timer::Oom(serial) => self.look_for_oom(serial),
-            Timer::Logger(serial) => self.kill_logger(serial),
+            Timer::Logger(serial, signal) => self.signal_logger(serial, signal),
             Timer::Lonely => {
                 if self.containers.is_empty() && self.connections.is_empty() && self.operations.is_empty() {
                     self.log.line("no container and no connection for a long time: ending");

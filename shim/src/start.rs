@@ -16,7 +16,7 @@ use sys::error::Context;
 
 use crate::address::{self, Found};
 use crate::args::Args;
-use crate::bootstrap::{Caller, LONGEST};
+use crate::bootstrap::{Caller, LONGEST, Version};
 use crate::log::Log;
 use crate::options::Options;
 use crate::shim::{Place, Shim};
@@ -79,7 +79,7 @@ pub(crate) fn start(args: &Args) -> Result<()> {
         write_address(&bundle, &url)?;
     }
     let mut output = std::io::stdout();
-    let printed = output.write_all(&caller.answer(&url)).and_then(|()| output.flush());
+    let printed = output.write_all(&caller.answer(&url, Version::asked())).and_then(|()| output.flush());
     printed.context("write", || "print the address".to_owned())
 }
 

@@ -20,6 +20,7 @@ pub mod errno;
 pub mod error;
 pub mod fd;
 pub mod listener;
+pub mod loop_device;
 pub mod map;
 pub mod mount;
 pub mod namespace;

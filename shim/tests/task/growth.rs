@@ -61,10 +61,6 @@ fn masters_of_terminals_are_closed() {
     let before = shim.descriptors();
     for number in 0..20 {
         let mut request = Shim::exec_request("c1", &format!("e{number}"), "echo said");
-        let spec = request.spec.as_mut().unwrap();
-        let mut process: serde_json::Value = serde_json::from_slice(&spec.value).unwrap();
-        process["terminal"] = true.into();
-        spec.value = process.to_string().into_bytes();
         request.terminal = true;
         shim.task.exec(ctx(), &request).unwrap();
         shim.start("c1", &request.exec_id).unwrap();

@@ -20,6 +20,12 @@ use containerd_shim_protos::ttrpc::context::{Context, with_timeout};
 use containerd_shim_protos::ttrpc::{self, Code, Server};
 use containerd_shim_protos::{Client, Events, TaskClient, create_events};
 
+/// The shim under test: `SHIM`, or the one that was built with the tests.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("SHIM")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_containerd-shim-orlop-v2")), PathBuf::from)
+}
+
 /// Whether the tests can run here.
 pub(crate) fn able() -> bool {
     rustix::process::geteuid().is_root() && Path::new("/usr/bin/busybox").exists()
@@ -113,6 +119,7 @@ pub(crate) struct World {
     server: Mutex<Option<Server>>,
     shims: Mutex<Vec<u32>>,
     namespaces: Mutex<Vec<std::process::Child>>,
+    path: Mutex<Option<String>>,
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -138,6 +145,7 @@ impl World {
             server: Mutex::new(None),
             shims: Mutex::default(),
             namespaces: Mutex::default(),
+            path: Mutex::default(),
         };
         world.serve();
         world
@@ -210,11 +218,17 @@ impl World {
     }
 
     fn command(&self, bundle: &Path, id: &str) -> Command {
-        self.command_of(Path::new(env!("CARGO_BIN_EXE_containerd-shim-orlop-v2")), bundle, id)
+        self.command_of(&program(), bundle, id)
+    }
+
+    /// The PATH of shims that are started from now on.
+    pub(crate) fn set_path(&self, path: &str) {
+        *self.path.lock().unwrap() = Some(path.to_owned());
     }
 
     fn command_of(&self, program: &Path, bundle: &Path, id: &str) -> Command {
         let mut command = Command::new(program);
+        command.envs(self.path.lock().unwrap().iter().map(|path| ("PATH", path)));
         command
             .current_dir(bundle)
             .args(["-namespace", &self.namespace, "-address"])

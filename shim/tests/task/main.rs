@@ -18,5 +18,6 @@ mod growth;
 mod harness;
 mod lifecycle;
 mod races;
+mod rootfs;
 mod start;
 mod streams;

@@ -224,7 +224,7 @@ fn nothing_of_the_host_is_executed_for_a_container() {
     let bundle = world.bundle("c1", "sleep 100");
     // Neither the shim nor a runtime can be executed again: the one is removed, the other is not in PATH.
     let copy = world.dir.join("containerd-shim-copy-v2");
-    std::fs::copy(env!("CARGO_BIN_EXE_containerd-shim-orlop-v2"), &copy).unwrap();
+    std::fs::copy(crate::harness::program(), &copy).unwrap();
     let shim = world.shim_of(&copy, &bundle, "c1");
     std::fs::remove_file(&copy).unwrap();
     let pid = shim.create(&world, "c1").unwrap();

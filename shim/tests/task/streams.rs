@@ -78,10 +78,6 @@ fn nothing_of_a_large_output_is_lost_with_a_terminal() {
             &id,
             "stty raw; dd if=/dev/zero bs=1M count=10 2>/dev/null | tr '\\000' x",
         );
-        let spec = request.spec.as_mut().unwrap();
-        let mut process: serde_json::Value = serde_json::from_slice(&spec.value).unwrap();
-        process["terminal"] = true.into();
-        spec.value = process.to_string().into_bytes();
         (request.terminal, request.stdout) = (true, text(&stdout));
         shim.task.exec(ctx(), &request).unwrap();
         shim.start("c1", &id).unwrap();
