@@ -37,7 +37,8 @@ pub struct Inputs<'a> {
 }
 
 /// The numbers of the descriptors in the new processes, one after the other: the program's own, the socket, the files to
-/// join v1 cgroups, the v2 group, and last those that are closed before anything is inside the container.
+/// join v1 cgroups, the v2 group, the cgroup namespace, and last those that are closed before anything is inside the
+/// container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Places {
     /// How many descriptors the program gets: the standard streams and the preserved ones.
@@ -55,6 +56,10 @@ pub struct Places {
 pub enum Group {
     /// The last one, so that the first does not count in its limits.
     Last,
+    /// The last one, which then joins the container's cgroup namespace by a descriptor of its own. Where the v2 tree is
+    /// mounted with nsdelegate, as systemd mounts it, a process in that namespace cannot be put into a group from
+    /// outside of it, nor can its child: clone3(2) answers ENOENT (kernel 4.13).
+    LastBeforeNamespace,
     /// The first one already, or there is no group. A descriptor of the group would be in reach of a process inside that
     /// may trace the last one.
     NotLast,
@@ -89,11 +94,24 @@ impl Places {
     }
 
     fn group(self) -> Option<Fd> {
-        (self.group == Group::Last).then(|| number(self.program + 1 + self.tasks))
+        (self.group != Group::NotLast).then(|| number(self.program + 1 + self.tasks))
+    }
+
+    fn cgroup_namespace(self) -> Option<Fd> {
+        (self.group == Group::LastBeforeNamespace).then(|| number(self.program + 2 + self.tasks))
+    }
+
+    /// How many descriptors the last process closes at once.
+    fn of_group(self) -> u32 {
+        match self.group {
+            Group::NotLast => 0,
+            Group::Last => 1,
+            Group::LastBeforeNamespace => 2,
+        }
     }
 
     fn init(self) -> Fd {
-        number(self.program + 1 + self.tasks + u32::from(self.group == Group::Last))
+        number(self.program + 1 + self.tasks + self.of_group())
     }
 
     fn proc(self) -> Fd {
@@ -174,6 +192,9 @@ fn enter<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
         flags &= !Namespace::Time.flag();
         steps.push(Step::new("", Op::JoinNamespace { fd, kind: Namespace::Time.flag() }));
     }
+    if places.cgroup_namespace().is_some() {
+        flags &= !Namespace::Cgroup.flag();
+    }
     steps.push(Step::new("", Op::JoinProcess { pidfd: places.init(), flags }));
     let (device, inode) = saved.root;
     steps.push(Step::new("", Op::EnterRoot { device, inode, root: child::Text(inputs.root_of_init) }));
@@ -189,8 +210,11 @@ fn settle<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
         // Only now: the v2 group belongs to the caller, and whoever is born in it must have the right to write there.
         steps.push(Step::new("", Op::BecomeRoot));
     }
+    if let Some(fd) = places.cgroup_namespace() {
+        steps.push(Step::new("", Op::JoinNamespace { fd, kind: Namespace::Cgroup.flag() }));
+    }
     if let Some(first) = places.group() {
-        steps.push(Step::new("", Op::Close { first, count: 1 }));
+        steps.push(Step::new("", Op::Close { first, count: places.of_group() }));
     }
     if places.tasks > 0 {
         let (first, count) = (places.first_task(), places.tasks);

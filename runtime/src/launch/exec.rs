@@ -268,6 +268,7 @@ struct Handles {
     join: cgroups::Join,
     proc: OwnedFd,
     time: Option<OwnedFd>,
+    cgroup_namespace: Option<OwnedFd>,
     ours: OwnedFd,
     theirs: OwnedFd,
     page: OwnedFd,
@@ -306,7 +307,23 @@ impl Joining<'_> {
                 .context("socketpair", || "make the socket of an exec".to_owned())?;
         let proc = procfs::open()?;
         let time = self.time(&proc)?;
-        Ok(Handles { join, proc, time, ours, theirs, page: new_page()? })
+        let cgroup_namespace = self.cgroup_namespace(&proc, &join)?;
+        Ok(Handles { join, proc, time, cgroup_namespace, ours, theirs, page: new_page()? })
+    }
+
+    /// The container's cgroup namespace, where the last process joins it by itself; see [`Group`].
+    fn cgroup_namespace(&self, proc: &OwnedFd, join: &cgroups::Join) -> Result<Option<OwnedFd>> {
+        let has = self.saved.namespaces & crate::config::namespaces::Kind::Cgroup.flag() != 0;
+        if !has || !self.last_is_born_in(join) {
+            return Ok(None);
+        }
+        self.namespace_file(proc, "cgroup").map(Some)
+    }
+
+    fn namespace_file(&self, proc: &OwnedFd, name: &str) -> Result<OwnedFd> {
+        let path = format!("{}/ns/{name}", self.init_pid());
+        openat(proc, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .context("openat", || format!("open /proc/{path}"))
     }
 
     /// The time namespace of a container that was created and not started: its first process enters it only with its
@@ -316,21 +333,26 @@ impl Joining<'_> {
         if !has || self.status != Status::Created {
             return Ok(None);
         }
-        let path = format!("{}/ns/time_for_children", self.init_pid());
-        openat(proc, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .context("openat", || format!("open /proc/{path}"))
-            .map(Some)
+        self.namespace_file(proc, "time_for_children").map(Some)
     }
 
     fn places(&self, handles: &Handles) -> Places {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let group = handles.join.unified_group().is_some() && !self.is_traceable();
+        let group = match (self.last_is_born_in(&handles.join), &handles.cgroup_namespace) {
+            (false, _) => Group::NotLast,
+            (true, None) => Group::Last,
+            (true, Some(_)) => Group::LastBeforeNamespace,
+        };
         Places {
             program: count(self.options.descriptors.len()),
             tasks: count(handles.join.tasks().len()),
-            group: if group { Group::Last } else { Group::NotLast },
+            group,
             time: if handles.time.is_some() { Time::OfChildren } else { Time::OfInit },
         }
+    }
+
+    fn last_is_born_in(&self, join: &cgroups::Join) -> bool {
+        join.unified_group().is_some() && !self.is_traceable()
     }
 
     /// Whether a process of the container may be able to trace one that is not dumpable and belongs to the host's user
@@ -343,12 +365,13 @@ impl Joining<'_> {
     }
 
     fn spawn(&self, plan: &Plan<'_>, places: Places, handles: Handles) -> Result<Spawned> {
-        let Handles { join, proc, time, ours, theirs, page } = handles;
+        let Handles { join, proc, time, cgroup_namespace, ours, theirs, page } = handles;
         let group = join.unified_group();
         let mut inherit: Vec<BorrowedFd<'_>> = self.options.descriptors.iter().map(AsFd::as_fd).collect();
         inherit.push(theirs.as_fd());
         inherit.extend(join.tasks());
-        inherit.extend(group.filter(|_| places.group == Group::Last));
+        inherit.extend(group.filter(|_| places.group != Group::NotLast));
+        inherit.extend(cgroup_namespace.as_ref().map(AsFd::as_fd));
         inherit.extend([self.init.as_fd(), proc.as_fd()]);
         inherit.extend(time.as_ref().map(AsFd::as_fd));
         let mut inherited = Inherited::in_order(&inherit)?;
