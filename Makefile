@@ -31,6 +31,7 @@ help:
 	@echo "make build        the programs, in $(DIST)"
 	@echo "make install      them with man pages and completions, below PREFIX ($(PREFIX))"
 	@echo "make check        formatting, lints and a second architecture"
+	@echo "make test-conformance  each sentence of runtime-spec, and that the suite can fail"
 	@echo "make test-engines the tests under Docker, containerd and Podman alone"
 	@echo "make test-vm      the tests in virtual machines with systemd, all controllers and all capabilities"
 	@echo "make vm-shell     a shell in one of them"
@@ -57,7 +58,7 @@ packages:
 test: packages build
 	TARGET=$(TARGET) integration-tests/run.sh all
 
-test-unit test-root test-rootless test-engines: packages build
+test-unit test-root test-rootless test-conformance test-engines: packages build
 	TARGET=$(TARGET) integration-tests/run.sh $(@:test-%=%)
 
 # In virtual machines: VM="trixie bookworm" (these two, when nothing is said; hybrid v1 selinux numa are there too),

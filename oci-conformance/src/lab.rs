@@ -386,7 +386,14 @@ impl Drop for Lab {
     fn drop(&mut self) {
         drop(self.call(&["delete", "--force", &self.id]));
         drop(self.end());
-        crate::cgroup::named(&self.id).iter().for_each(|group| drop(fs::remove_dir(group)));
+        // A group is busy until its last process has been waited for.
+        drop(self.until("", || {
+            crate::cgroup::named(&self.id).iter().for_each(|group| drop(fs::remove_dir(group)));
+            crate::cgroup::named(&self.id).is_empty()
+        }));
+        for name in ["it-relative", "it-parent"] {
+            crate::cgroup::named(name).iter().for_each(|group| drop(fs::remove_dir(group)));
+        }
         for place in ["tree/sub", "tree"] {
             let _ = rustix::mount::unmount(self.aside(place), UnmountFlags::DETACH);
         }
