@@ -14,6 +14,7 @@ use rustix::net::{
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal};
 use serde::Deserialize;
 
+use crate::checkpoint::Saving;
 use crate::failure::{Code, Failure, Outcome};
 use crate::helper::{Done, Report};
 use crate::options::Options;
@@ -99,10 +100,7 @@ impl Binary {
             command.arg("--no-new-keyring");
         }
         let (pid, pidfd, console) = self.make(command, id, "create", &pid_file, streams)?;
-        let cgroup = cgroups::Record::of_process(pid).unwrap_or_default();
-        let cgroup = serde_json::to_vec(&cgroup).unwrap_or_default();
-        let report = Report { pid, cgroup, ..Report::default() };
-        Ok(Done { report, pidfd: Some(pidfd), console, ..Done::default() })
+        Ok(Self::made(pid, pidfd, console))
     }
 
     /// `exec`
@@ -174,6 +172,44 @@ impl Binary {
         command.arg("start").arg(id);
         self.run(&mut command).map_err(|printed| self.failure("start", &printed))?;
         Ok(Done::default())
+    }
+
+    /// `checkpoint`
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub(crate) fn checkpoint(&self, id: &str, saving: &Saving, work: &Path) -> Outcome<()> {
+        let mut command = self.command();
+        command.arg("checkpoint").arg("--image-path").arg(&saving.images).arg("--work-path").arg(work);
+        command.args(saving.flags()).arg(id);
+        self.run(&mut command).map_err(|printed| self.failure("checkpoint", &printed))
+    }
+
+    /// `restore`
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub(crate) fn restore(
+        &self,
+        id: &str,
+        bundle: &Path,
+        images: &Path,
+        work: &Path,
+        streams: Streams,
+    ) -> Outcome<Done> {
+        let pid_file = bundle.join("init.pid");
+        let mut command = self.command();
+        command.args(["restore", "--detach", "--no-subreaper"]).arg("--bundle").arg(bundle);
+        command.arg("--image-path").arg(images).arg("--work-path").arg(work).arg("--pid-file").arg(&pid_file);
+        let (pid, pidfd, console) = self.make(command, id, "restore", &pid_file, streams)?;
+        Ok(Self::made(pid, pidfd, console))
+    }
+
+    fn made(pid: i32, pidfd: OwnedFd, console: Option<OwnedFd>) -> Done {
+        let cgroup = cgroups::Record::of_process(pid).unwrap_or_default();
+        let cgroup = serde_json::to_vec(&cgroup).unwrap_or_default();
+        let report = Report { pid, cgroup, ..Report::default() };
+        Done { report, pidfd: Some(pidfd), console, ..Done::default() }
     }
 
     /// `pause` and `resume`

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
+use crate::checkpoint::Saved;
 use crate::failure::{Failure, Outcome};
 use crate::oom::Watch;
 use crate::proto::Timestamp;
@@ -182,6 +183,8 @@ pub(crate) struct Container {
     pub(crate) cgroup: cgroups::Record,
     /// The watch on its memory limit.
     pub(crate) oom: Option<Watch>,
+    /// What its start restores, if it is created from a checkpoint.
+    pub(crate) saved: Option<Saved>,
     /// What was mounted, for the event.
     pub(crate) rootfs: Vec<crate::proto::task::Mount>,
 }

@@ -43,6 +43,8 @@ pub(crate) enum Task {
     Create,
     /// Start its first process.
     Start,
+    /// Restore its processes.
+    Restore,
     /// Run one more process.
     Exec,
     /// Remove a container.
@@ -64,6 +66,7 @@ impl Shim {
         let answer = match task {
             Task::Create => Some(self.created(&key, outcome)),
             Task::Start => Some(self.started(&key, outcome)),
+            Task::Restore => Some(self.restored(&key, outcome)),
             Task::Exec => Some(self.exec_started(&key, outcome)),
             Task::Delete => self.deleted(&key, outcome),
             Task::Pause => Some(self.frozen(&key, outcome, Freezer::Frozen)),
@@ -94,14 +97,8 @@ impl Shim {
         };
         let gone = || Failure::not_found("container not created");
         let container = self.containers.get_mut(&key.container).ok_or_else(gone)?;
-        container.cgroup = serde_json::from_slice(&done.report.cgroup).unwrap_or_default();
-        container.rest = if done.report.shared_pids { Rest::Left } else { Rest::None };
         container.init.busy = Busy::No;
-        // Before the start: a program may be killed sooner than its start is reported.
-        container.oom = Watch::new(&container.cgroup);
-        if let Some(watch) = &container.oom {
-            let _ = self.poll.watch(&watch.notice, Source::Oom(container.init.serial));
-        }
+        let images = container.saved.as_ref().map(|saved| saved.images.display().to_string());
         let event = events::TaskCreate {
             container_id: key.container.clone(),
             bundle: container.target.bundle.display().to_string(),
@@ -112,11 +109,43 @@ impl Shim {
                 stderr: container.init.stdio.stderr.clone(),
                 terminal: container.init.stdio.terminal,
             }),
-            checkpoint: String::new(),
+            checkpoint: images.unwrap_or_default(),
             pid: done.report.pid.unsigned_abs(),
         };
+        // Before the start: a program may be killed sooner than its start is reported.
+        self.watch_group(key, &done);
         let pid = self.exists(key, done);
         self.events.publish("/tasks/create", "containerd.events.TaskCreate", &event);
+        Ok(PidResponse { pid }.encode_to_vec())
+    }
+
+    /// Notes where the groups of a new container are and watches its memory.
+    fn watch_group(&mut self, key: &Key, done: &Done) {
+        let Some(container) = self.containers.get_mut(&key.container) else { return };
+        container.cgroup = serde_json::from_slice(&done.report.cgroup).unwrap_or_default();
+        container.rest = if done.report.shared_pids { Rest::Left } else { Rest::None };
+        container.oom = Watch::new(&container.cgroup);
+        if let Some(watch) = &container.oom {
+            let _ = self.poll.watch(&watch.notice, Source::Oom(container.init.serial));
+        }
+    }
+
+    /// A container from a checkpoint runs. One that could not be restored can only be removed.
+    fn restored(&mut self, key: &Key, outcome: Outcome<Done>) -> Outcome<Vec<u8>> {
+        let process = self.process(key).ok_or_else(|| Failure::not_found("container not created"))?;
+        process.busy = Busy::No;
+        let done = match outcome {
+            Ok(done) => done,
+            Err(failure) => {
+                self.never_started(key);
+                return Err(failure);
+            }
+        };
+        process.phase = Phase::Running;
+        self.watch_group(key, &done);
+        let pid = self.exists(key, done);
+        let event = events::TaskStart { container_id: key.container.clone(), pid };
+        self.events.publish("/tasks/start", "containerd.events.TaskStart", &event);
         Ok(PidResponse { pid }.encode_to_vec())
     }
 
@@ -502,6 +531,10 @@ impl Shim {
         if let Err(failure) = outcome {
             self.not_busy(key);
             return Some(Err(failure));
+        }
+        // One that waited to be restored has no process whose end could be told.
+        if self.containers.get(&key.container).is_some_and(|container| container.saved.is_some()) {
+            self.never_started(key);
         }
         let process = self.process(key)?;
         if let (Phase::Stopped, Busy::Deleting(caller)) = (process.phase, process.busy) {

@@ -12,6 +12,7 @@ mod address;
 mod args;
 mod binary;
 mod bootstrap;
+mod checkpoint;
 mod cleanup;
 mod connection;
 mod container;

@@ -9,6 +9,8 @@ use std::time::Duration;
 use orlop::bundle::Bundle;
 use orlop::event_log::{self, Ending, Event};
 use orlop::id::ContainerId;
+use orlop::launch::criu::options::Restore;
+use orlop::launch::criu::restore;
 use orlop::launch::delete::Force;
 use orlop::launch::exec::{self, Attention, Paused, Whole};
 use orlop::launch::{self, Keyring};
@@ -109,7 +111,7 @@ impl Target {
         })
     }
 
-    fn directory(&self) -> orlop::Result<Directory> {
+    pub(crate) fn directory(&self) -> orlop::Result<Directory> {
         let id = ContainerId::try_from(self.id.as_str())?;
         match Root::open(&self.options.root(&self.namespace)) {
             Ok(root) => root.container(&id),
@@ -170,9 +172,33 @@ fn unmounted(target: &Target, mut failure: Failure) -> Failure {
 }
 
 fn create_here(target: &Target, streams: Streams, facts: &Facts) -> orlop::Result<Done> {
+    let launch = launch_options(target, streams, facts);
+    let id = ContainerId::try_from(target.id.as_str())?;
+    let bundle = Bundle::open(&target.bundle)?;
+    let root = Root::open_or_create(&target.options.root(&target.namespace))?;
+    let created = launch::create(&root, &id, &bundle, &launch)?;
+    launch::leave(&created)?;
+    Ok(made(created))
+}
+
+/// Restores a container by the library.
+pub(crate) fn restore_here(target: &Target, streams: Streams, how: &Restore) -> orlop::Result<Done> {
+    let launch = launch_options(target, streams, &Facts::read(&target.bundle));
+    let id = ContainerId::try_from(target.id.as_str())?;
+    let bundle = Bundle::open(&target.bundle)?;
+    let root = Root::open_or_create(&target.options.root(&target.namespace))?;
+    restore::restore(&root, &id, &bundle, &launch, how, None).map(made)
+}
+
+/// Whether other processes of a bundle's container outlive its first one.
+pub(crate) fn shares_pids(bundle: &Path) -> bool {
+    Facts::read(bundle).shares_pids()
+}
+
+fn launch_options(target: &Target, streams: Streams, facts: &Facts) -> launch::Options {
     let options = &target.options;
     let systemd = options.systemd_cgroup || facts.names_a_slice();
-    let launch = launch::Options {
+    launch::Options {
         descriptors: streams.descriptors.into(),
         pid_file: Some(target.bundle.join("init.pid")),
         root_change: if options.no_pivot_root { RootChange::Move } else { RootChange::Pivot },
@@ -183,15 +209,13 @@ fn create_here(target: &Target, streams: Streams, facts: &Facts) -> orlop::Resul
         } else {
             cgroups::Driver::Cgroupfs
         })
-    };
-    let id = ContainerId::try_from(target.id.as_str())?;
-    let bundle = Bundle::open(&target.bundle)?;
-    let root = Root::open_or_create(&options.root(&target.namespace))?;
-    let created = launch::create(&root, &id, &bundle, &launch)?;
-    launch::leave(&created)?;
+    }
+}
+
+fn made(created: launch::Created) -> Done {
     let cgroup = serde_json::to_vec(&created.state.cgroup).unwrap_or_default();
     let report = Report { pid: created.spawned.pid, cgroup, ..Report::default() };
-    Ok(Done { report, pidfd: Some(created.spawned.pidfd), console: created.console, ..Done::default() })
+    Done { report, pidfd: Some(created.spawned.pidfd), console: created.console, ..Done::default() }
 }
 
 /// Starts the program of a created container.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use prost::Message;
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use crate::checkpoint::{self, Saved, Saving};
 use crate::container::{Busy, Caller, Container, Freezer, Key, Phase, Process, Rest};
 use crate::copy::Direction;
 use crate::failure::{Code, Failure, Outcome};
@@ -71,7 +72,7 @@ impl Shim {
             "Stats" => later(read(payload).and_then(|request| self.stats(caller, &request))),
             "ResizePty" => Some(read(payload).and_then(|request| self.resize(&request))),
             "CloseIO" => Some(read(payload).and_then(|request| self.close_io(&request))),
-            "Checkpoint" => Some(read(payload).and_then(|request| self.checkpoint(&request))),
+            "Checkpoint" => later(read(payload).and_then(|request| self.checkpoint(caller, &request))),
             "Shutdown" => {
                 if self.containers.is_empty() {
                     self.end();
@@ -121,9 +122,6 @@ impl Shim {
         if self.containers.contains_key(&request.id) {
             return Err(Failure::new(Code::AlreadyExists, format!("container {}", request.id)));
         }
-        if !request.checkpoint.is_empty() {
-            return Err(Failure::new(Code::Unimplemented, "restore from a checkpoint"));
-        }
         let options = Options::read(request.options.as_ref())?;
         let key = Key::init(&request.id);
         let stdio = Stdio {
@@ -150,15 +148,23 @@ impl Shim {
             rest: Rest::None,
             cgroup: cgroups::Record::default(),
             oom: None,
+            saved: None,
             rootfs: request.rootfs.clone(),
         };
         self.keys.insert(serial, key.clone());
         self.containers.insert(request.id.clone(), container);
         let (rootfs, streams) = (request.rootfs, prepared.streams);
-        let keep = crate::stdio::kept(&streams);
-        let begun = self.begin(Task::Create, key.clone(), caller, &keep, move || {
-            runtime::create(&target, &rootfs, streams)
-        });
+        let begun = if request.checkpoint.is_empty() {
+            let keep = crate::stdio::kept(&streams);
+            self.begin(Task::Create, key.clone(), caller, &keep, move || {
+                runtime::create(&target, &rootfs, streams)
+            })
+        } else {
+            if let Some(container) = self.containers.get_mut(&key.container) {
+                container.saved = Some(Saved { images: PathBuf::from(request.checkpoint), streams });
+            }
+            self.begin(Task::Create, key.clone(), caller, &[], move || checkpoint::mount(&target, &rootfs))
+        };
         match begun {
             // Copying begins before the process does, so that nothing of its output waits for the answer.
             Ok(()) => self.copy_all(&key, prepared.copiers),
@@ -181,7 +187,15 @@ impl Shim {
         }
         container.init.busy = Busy::Starting;
         let target = container.target.clone();
-        let begun = self.begin(Task::Start, key.clone(), caller, &[], move || runtime::start(&target));
+        let begun = match container.saved.take() {
+            None => self.begin(Task::Start, key.clone(), caller, &[], move || runtime::start(&target)),
+            Some(saved) => {
+                let keep = crate::stdio::kept(&saved.streams);
+                self.begin(Task::Restore, key.clone(), caller, &keep, move || {
+                    checkpoint::restore(&target, saved)
+                })
+            }
+        };
         self.not_busy_unless(&key, begun)
     }
 
@@ -444,12 +458,16 @@ impl Shim {
         empty()
     }
 
-    fn checkpoint(&self, request: &CheckpointRequest) -> Outcome<Vec<u8>> {
+    fn checkpoint(&mut self, caller: Caller, request: &CheckpointRequest) -> Outcome<()> {
         let container = self.container(&request.id)?;
         match container.state_name() {
-            "created" => Err(Failure::unknown("cannot checkpoint a task in created state")),
-            "stopped" => Err(Failure::unknown("cannot checkpoint a stopped container")),
-            _ => Err(Failure::new(Code::Unimplemented, "checkpoint")),
+            "created" => return Err(Failure::unknown("cannot checkpoint a task in created state")),
+            "stopped" => return Err(Failure::unknown("cannot checkpoint a stopped container")),
+            _ => {}
         }
+        let target = container.target.clone();
+        let saving = Saving::read(request, &target)?;
+        let key = Key::init(&request.id);
+        self.begin(Task::Ask, key, caller, &[], move || checkpoint::save(&target, &saving))
     }
 }

@@ -38,6 +38,31 @@ pub(crate) struct RuntimeOptions {
     pub(crate) config_body: Vec<u8>,
 }
 
+/// `containerd.runc.v1.CheckpointOptions`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CheckpointOptions {
+    #[prost(bool, tag = "1")]
+    pub(crate) exit: bool,
+    #[prost(bool, tag = "2")]
+    pub(crate) open_tcp: bool,
+    #[prost(bool, tag = "3")]
+    pub(crate) external_unix_sockets: bool,
+    #[prost(bool, tag = "4")]
+    pub(crate) terminal: bool,
+    #[prost(bool, tag = "5")]
+    pub(crate) file_locks: bool,
+    #[prost(string, repeated, tag = "6")]
+    pub(crate) empty_namespaces: Vec<String>,
+    #[prost(string, tag = "7")]
+    pub(crate) cgroups_mode: String,
+    #[prost(string, tag = "8")]
+    pub(crate) image_path: String,
+    #[prost(string, tag = "9")]
+    pub(crate) work_path: String,
+    #[prost(string, tag = "10")]
+    pub(crate) parent_path: String,
+}
+
 /// `containerd.runc.v1.ProcessDetails`, which Pids adds to an exec.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ProcessDetails {

@@ -12,6 +12,7 @@
 )]
 
 mod binary;
+mod checkpoint;
 mod codes;
 mod ends;
 mod growth;
