@@ -46,7 +46,7 @@ root() {
   fi
   cargo build --quiet --target "$TARGET" -p integration-tests --bins || failed+=(build)
   local tests kernel
-  tests=$(programs integration-tests | grep -Ev '/(style|engines)-') || failed+=(build)
+  tests=$(programs integration-tests | grep -Ev '/(style|engines|cri)-') || failed+=(build)
   kernel=$(programs cgroups | grep '/kernel-') || failed+=(build)
   # These make the layouts themselves.
   for program in $kernel; do
@@ -83,8 +83,10 @@ rootless() {
 
 engines() {
   cargo build --quiet --target "$TARGET" -p integration-tests --bins || failed+=(build)
-  for program in $(programs integration-tests | grep '/engines-'); do
-    step engines "$program" --test-threads 1
+  local topic
+  for program in $(programs integration-tests | grep -E '/(engines|cri)-'); do
+    topic=${program##*/}
+    step "${topic%-*}" "$program" --test-threads 1
   done
 }
 

@@ -18,7 +18,9 @@
 )]
 
 pub mod bundle;
+pub mod grpc;
 pub mod harness;
+pub mod image;
 pub mod layout;
 pub mod leaks;
 pub mod process;

@@ -12,11 +12,11 @@
     reason = "test code: a failed expectation ends the test with its reason"
 )]
 
-use integration_tests::layout;
 use integration_tests::process::{Ran, Running, wait_until};
 use integration_tests::world::LIMIT;
-use integration_tests::{Outcome, World, bundle, cases, harness, skip};
-use serde_json::{Value, json};
+use integration_tests::{Outcome, World, cases, harness, skip};
+use integration_tests::{image, layout};
+use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -80,39 +80,6 @@ fn installed(paths: &[&str]) -> Option<String> {
     paths.iter().find(|path| Path::new(path).is_file()).map(|path| (*path).to_owned())
 }
 
-/// Writes the image as a `docker save` archive and returns its path.
-fn image(world: &World) -> String {
-    let (rootfs, dir) = (world.dir.join("image-rootfs"), world.dir.join("image"));
-    bundle::make_rootfs(&rootfs);
-    fs::create_dir_all(rootfs.join("www")).unwrap();
-    fs::write(rootfs.join("www/index.html"), "served from the inside\n").unwrap();
-    fs::create_dir_all(&dir).unwrap();
-    tar(world, &dir.join("layer.tar"), &rootfs, "--numeric-owner");
-    let digest = sha256(world, &dir.join("layer.tar"));
-    let architecture = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
-    let config = json!({"architecture": architecture, "os": "linux",
-        "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]},
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]}})
-    .to_string();
-    fs::write(dir.join("config.tmp"), &config).unwrap();
-    let name = format!("{}.json", sha256(world, &dir.join("config.tmp")));
-    fs::rename(dir.join("config.tmp"), dir.join(&name)).unwrap();
-    let manifest = json!([{"Config": name, "RepoTags": ["it-busybox:latest"], "Layers": ["layer.tar"]}]);
-    fs::write(dir.join("manifest.json"), manifest.to_string()).unwrap();
-    let archive = world.dir.join("image.tar");
-    tar(world, &archive, &dir, "--numeric-owner");
-    archive.display().to_string()
-}
-
-fn tar(world: &World, archive: &Path, dir: &Path, option: &str) {
-    world.finish(Command::new("tar").arg(option).arg("-C").arg(dir).arg("-cf").arg(archive).arg(".")).ok();
-}
-
-fn sha256(world: &World, path: &Path) -> String {
-    let ran = world.finish(Command::new("sha256sum").arg(path)).ok();
-    ran.out.split(' ').next().unwrap_or_default().to_owned()
-}
-
 /// A daemon of the test; ended by its pid, and killed if it does not end.
 struct Daemon {
     running: Option<Running>,
@@ -160,7 +127,7 @@ fn containerd(world: &World) -> Result<Containerd<'_>, harness::Skipped> {
     let daemon = Daemon { pid: running.pid(), running: Some(running) };
     let containerd = Containerd { world, address, _daemon: daemon, parent: parent(world) };
     wait_until("containerd answers", LIMIT, || containerd.ctr(&["version"]).code == Some(0));
-    containerd.ctr(&["image", "import", &image(world)]).ok();
+    containerd.ctr(&["image", "import", &image::archive(world, "it-busybox", &["/bin/sh"])]).ok();
     Ok(containerd)
 }
 
@@ -272,7 +239,7 @@ struct Podman<'a> {
 fn podman(world: &World) -> Result<Podman<'_>, harness::Skipped> {
     let Some(program) = installed(&["/usr/bin/podman"]) else { return skip("podman is not installed") };
     let podman = Podman { world, program, parent: parent(world) };
-    podman.call(&["load", "--input", &image(world)]).ok();
+    podman.call(&["load", "--input", &image::archive(world, "it-busybox", &["/bin/sh"])]).ok();
     Ok(podman)
 }
 
@@ -391,7 +358,7 @@ fn docker(world: &World) -> Result<Docker<'_>, harness::Skipped> {
     let daemon = Daemon { pid: running.pid(), running: Some(running) };
     let docker = Docker { world, client, host: format!("unix://{socket}"), daemon, _parent: parent };
     wait_until("dockerd answers", LIMIT, || docker.call(&["version"]).code == Some(0));
-    docker.call(&["load", "--input", &image(world)]).ok();
+    docker.call(&["load", "--input", &image::archive(world, "it-busybox", &["/bin/sh"])]).ok();
     Ok(docker)
 }
 
