@@ -38,6 +38,8 @@ fn main() -> ExitCode {
         docker_saves_a_container_and_restores_it,
         docker_filters_system_calls,
         docker_limits_and_updates,
+        docker_works_with_the_shim_in_the_place_of_its_own,
+        docker_restarts_with_the_shim_and_shows_every_state,
     ])
 }
 
@@ -336,6 +338,23 @@ struct Docker<'a> {
 }
 
 fn docker(world: &World) -> Result<Docker<'_>, harness::Skipped> {
+    docker_with(world, "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+}
+
+/// A dockerd whose containerd finds our shim under the name of its own.
+fn docker_behind_the_shim(world: &World) -> Result<Docker<'_>, harness::Skipped> {
+    let shim = world.runtime.with_file_name("containerd-shim-orlop-v2");
+    if !shim.is_file() {
+        return skip("the shim is not beside the runtime");
+    }
+    let dir = world.dir.join("drop-in");
+    fs::create_dir_all(&dir).unwrap();
+    fs::copy(shim, dir.join("containerd-shim-runc-v2")).unwrap();
+    let path = format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", dir.display());
+    docker_with(world, &path)
+}
+
+fn docker_with<'a>(world: &'a World, path: &str) -> Result<Docker<'a>, harness::Skipped> {
     let client = installed(&["/usr/bin/docker", "/usr/local/bin/docker"]);
     let (Some(client), Some(server)) = (client, installed(&["/usr/sbin/dockerd", "/usr/bin/dockerd"])) else {
         return skip("docker is not installed");
@@ -353,7 +372,7 @@ fn docker(world: &World) -> Result<Docker<'_>, harness::Skipped> {
         runtime = world.runtime.display()
     );
     let mut command = Command::new("/usr/bin/unshare");
-    command.args(["--net", "--mount", "--propagation", "private", "/bin/sh", "-c", &inner]);
+    command.args(["--net", "--mount", "--propagation", "private", "/bin/sh", "-c", &inner]).env("PATH", path);
     let running = world.begin(&mut command);
     let daemon = Daemon { pid: running.pid(), running: Some(running) };
     let docker = Docker { world, client, host: format!("unix://{socket}"), daemon, _parent: parent };
@@ -519,5 +538,65 @@ fn docker_limits_and_updates(world: &World) -> Outcome {
     assert!(docker.call(&["top", "it-limits"]).ok().out.contains("sleep"));
     assert_eq!(docker.call(&["exec", "it-limits", "/bin/echo", "inside"]).ok().out, "inside\n");
     docker.call(&["rm", "--force", "it-limits"]).ok();
+    Ok(())
+}
+
+/// What Docker's own shim does, done by ours: Docker 20.10 knows one name only.
+fn docker_works_with_the_shim_in_the_place_of_its_own(world: &World) -> Outcome {
+    let docker = docker_behind_the_shim(world)?;
+    docker.run(&["--detach", "--name", "it-one"], &["/bin/sh", "-c", "echo said; exec /bin/sleep 1000"]).ok();
+    let pid = docker.call(&["inspect", "--format", "{{.State.Pid}}", "it-one"]).ok().out;
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).expect("it runs");
+    let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)).expect("a parent");
+    let shim = fs::read_link(format!("/proc/{parent}/exe")).expect("its shim");
+    assert!(shim.ends_with("drop-in/containerd-shim-runc-v2"), "{}", shim.display());
+    assert_eq!(docker.call(&["logs", "it-one"]).ok().out, "said\n");
+    assert_eq!(docker.call(&["exec", "it-one", "/bin/sh", "-c", "exit 9"]).code, Some(9));
+    assert_eq!(docker.call(&["exec", "it-one", "/bin/echo", "inside"]).ok().out, "inside\n");
+    let stats = docker.call(&["stats", "--no-stream", "--format", "{{.PIDs}} {{.MemUsage}}", "it-one"]).ok();
+    assert!(stats.out.starts_with("1 ") && !stats.out.contains(" 0B /"), "{stats}");
+    let interfaces = |network: &str| {
+        let options = ["--rm", "--network", network];
+        let ran = docker.run(&options, &["/bin/ls", "/sys/class/net"]).ok();
+        ran.out.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(interfaces("host").contains(&"docker0".to_owned()));
+    assert_eq!(interfaces("bridge"), ["eth0", "lo"]);
+    assert_eq!(interfaces("container:it-one"), ["eth0", "lo"]);
+    assert!(!interfaces("none").contains(&"eth0".to_owned()));
+    docker.run(&["--rm", "-v", "it-volume:/data"], &["/bin/sh", "-c", "echo kept >/data/file"]).ok();
+    let kept = docker.run(&["--rm", "-v", "it-volume:/data"], &["/bin/cat", "/data/file"]).ok();
+    assert_eq!(kept.out, "kept\n");
+    assert_eq!(docker.run(&["--rm"], &["no-such-program"]).code, Some(127));
+    docker.call(&["stop", "--time", "1", "it-one"]).ok();
+    let state = docker.call(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "it-one"]).ok();
+    assert_eq!(state.out.trim(), "exited 137");
+    docker.call(&["rm", "it-one"]).ok();
+    Ok(())
+}
+
+fn docker_restarts_with_the_shim_and_shows_every_state(world: &World) -> Outcome {
+    let docker = docker_behind_the_shim(world)?;
+    let states = || docker.call(&["ps", "--all", "--format", "{{.Names}}={{.State}}"]).ok().out;
+    docker.run(&["--detach", "--name", "it-runs"], &["/bin/sleep", "1000"]).ok();
+    docker.run(&["--detach", "--name", "it-waits"], &["/bin/sleep", "1000"]).ok();
+    docker.call(&["pause", "it-waits"]).ok();
+    docker.run(&["--name", "it-ended"], &["/bin/sh", "-c", "exit 4"]);
+    let again = ["--detach", "--name", "it-again", "--restart", "always"];
+    docker.run(&again, &["/bin/sh", "-c", "exit 1"]).ok();
+    let expected = ["it-runs=running", "it-waits=paused", "it-ended=exited", "it-again=restarting"];
+    wait_until("all four states are seen", LIMIT, || {
+        let states = states();
+        expected.iter().all(|state| states.lines().any(|line| line == *state))
+    });
+    let few = ["--detach", "--name", "it-few", "--restart", "on-failure:2"];
+    docker.run(&few, &["/bin/sh", "-c", "exit 3"]).ok();
+    let few = || {
+        let format = "{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}";
+        docker.call(&["inspect", "--format", format, "it-few"]).ok().out
+    };
+    wait_until("it is not started any more", LIMIT, || few().trim() == "exited 2 3");
+    docker.call(&["unpause", "it-waits"]).ok();
+    docker.call(&["rm", "--force", "it-runs", "it-waits", "it-ended", "it-again", "it-few"]).ok();
     Ok(())
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Code, Failure, Outcome};
 use crate::proto::Any;
-use crate::proto::options::{RuncOptions, RuntimeOptions};
+use crate::proto::options::{LinuxCreateOptions, RuncOptions, RuntimeOptions};
 
 /// Where states are when nobody says otherwise.
 const ROOT: &str = "/run/containerd/runc";
@@ -55,6 +55,9 @@ impl Options {
         match any.map(|any| (any.name(), any.value.as_slice())) {
             None | Some(("", [])) => Ok(Self::default()),
             Some(("containerd.runc.v1.Options", value)) => RuncOptions::decode(value)
+                .map(Self::from)
+                .map_err(|error| invalid(format!("runtime options: {error}"))),
+            Some(("containerd.linux.runc.CreateOptions", value)) => LinuxCreateOptions::decode(value)
                 .map(Self::from)
                 .map_err(|error| invalid(format!("runtime options: {error}"))),
             Some(("runtimeoptions.v1.Options" | "containerd.runtimeoptions.v1.Options", value)) => {
@@ -166,6 +169,21 @@ impl From<RuncOptions> for Options {
     }
 }
 
+impl From<LinuxCreateOptions> for Options {
+    fn from(options: LinuxCreateOptions) -> Self {
+        Self {
+            no_pivot_root: options.no_pivot_root,
+            no_new_keyring: options.no_new_keyring,
+            shim_cgroup: options.shim_cgroup,
+            io_uid: options.io_uid,
+            io_gid: options.io_gid,
+            criu_image_path: options.criu_image_path,
+            criu_work_path: options.criu_work_path,
+            ..Self::default()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,6 +206,18 @@ mod tests {
         ] {
             assert_eq!(Options::read(Some(&any)), Ok(expected.clone()), "{}", any.type_url);
         }
+        let before = LinuxCreateOptions { io_uid: 7, shim_cgroup: "/g".into(), ..Default::default() };
+        let read = Options::read(Some(&Any::new("containerd.linux.runc.CreateOptions", &before))).unwrap();
+        assert_eq!((read.io_uid, read.shim_cgroup.as_str()), (7, "/g"));
+        // A file that the options name.
+        let file = std::env::temp_dir().join(format!("it-shim-options-{}", std::process::id()));
+        std::fs::write(&file, body).unwrap();
+        let config_path = file.display().to_string();
+        let text = RuntimeOptions { config_path, ..RuntimeOptions::default() };
+        let any = Any::new("runtimeoptions.v1.Options", &text);
+        assert_eq!(Options::read(Some(&any)), Ok(expected.clone()));
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(Options::read(Some(&any)).unwrap_err().code, Code::InvalidArgument);
         assert_eq!(Options::read(None), Ok(Options::default()));
         assert_eq!(Options::read(Some(&Any::default())), Ok(Options::default()));
         let error = Options::read(Some(&Any::new("windows.Options", &runc))).unwrap_err();

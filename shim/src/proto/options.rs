@@ -1,4 +1,4 @@
-//! The options of the runtime: `containerd.runc.v1.Options` and `runtimeoptions.v1.Options`.
+//! The options of the runtime: `containerd.runc.v1.Options`, what came before it, and `runtimeoptions.v1.Options`.
 
 use prost::Message;
 
@@ -25,6 +25,25 @@ pub(crate) struct RuncOptions {
     pub(crate) criu_image_path: String,
     #[prost(string, tag = "11")]
     pub(crate) criu_work_path: String,
+}
+
+/// `containerd.linux.runc.CreateOptions`: what a client up to 1.7 sends for a runtime whose name it does not know.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LinuxCreateOptions {
+    #[prost(bool, tag = "1")]
+    pub(crate) no_pivot_root: bool,
+    #[prost(bool, tag = "8")]
+    pub(crate) no_new_keyring: bool,
+    #[prost(string, tag = "9")]
+    pub(crate) shim_cgroup: String,
+    #[prost(uint32, tag = "10")]
+    pub(crate) io_uid: u32,
+    #[prost(uint32, tag = "11")]
+    pub(crate) io_gid: u32,
+    #[prost(string, tag = "12")]
+    pub(crate) criu_work_path: String,
+    #[prost(string, tag = "13")]
+    pub(crate) criu_image_path: String,
 }
 
 /// `runtimeoptions.v1.Options`: a configuration file, or its text.
