@@ -327,7 +327,11 @@ fn delete_here(target: &Target, force: Force) -> orlop::Result<()> {
 pub(crate) fn pause(target: &Target) -> Outcome<Done> {
     match target.binary() {
         Some(binary) => binary.simple("pause", &target.id)?,
-        None => target.state()?.cgroup.open()?.freeze()?,
+        None => {
+            let directory = target.directory()?;
+            directory.open_record()?.1.cgroup.open()?.freeze()?;
+            event_log::append(&directory, &[Event::Paused]);
+        }
     }
     Ok(Done::default())
 }
@@ -339,7 +343,11 @@ pub(crate) fn pause(target: &Target) -> Outcome<Done> {
 pub(crate) fn resume(target: &Target) -> Outcome<Done> {
     match target.binary() {
         Some(binary) => binary.simple("resume", &target.id)?,
-        None => target.state()?.cgroup.open()?.thaw()?,
+        None => {
+            let directory = target.directory()?;
+            directory.open_record()?.1.cgroup.open()?.thaw()?;
+            event_log::append(&directory, &[Event::Resumed]);
+        }
     }
     Ok(Done::default())
 }

@@ -30,6 +30,10 @@ fn a_life_from_create_to_delete() {
     assert_eq!(shim.wait("c1", "").unwrap().exit_status, 7);
     let state = shim.state("c1", "").unwrap();
     assert_eq!((state.status, state.exit_status, state.pid), (Status::STOPPED.into(), 7, pid));
+    // What `orlop events --follow` tells of its end.
+    let log = format!("/run/containerd/runc/{}/c1/events", world.namespace);
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains(r#""type":"started""#) && log.contains(r#""data":{"code":7}"#), "{log}");
     // containerd takes it for a leftover only if Shutdown says that nothing is there.
     shim.task.shutdown(ctx(), &ShutdownRequest::new()).unwrap();
     let deleted = shim.delete("c1", "").unwrap();
