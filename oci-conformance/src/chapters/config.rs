@@ -597,7 +597,7 @@ const OPTIONS: &[Row] = &[
     ),
     recursive!(121, "rdev", MountFlags::NODEV, |mount| mount.has_not("/options", "nodev")),
     recursive!(122, "rdiratime", MountFlags::NODIRATIME, |mount| mount.has_not("/options", "nodiratime")),
-    option!(123, Must, "relatime", ["strictatime", "relatime"], |mount| mount.has("/options", "relatime")),
+    option!(123, Must, "relatime", ["relatime"], |mount| mount.has("/options", "relatime")),
     row(
         "config.mounts.option.remount",
         Must,
