@@ -74,6 +74,8 @@ vm-packages: packages
 
 bench: packages build
 	RUSTFLAGS="$(FLAGS)" cargo build --release --target $(TARGET) -p integration-tests --bins
+	mkdir -p bench-results
+	cargo bench -q -p seccomp --bench compile -- --out $(abspath bench-results)/seccomp.json
 	ORLOP=$(abspath $(DIST))/orlop $(RELEASE)/bench --out bench-results
 	cargo bench --quiet -p cgroups --bench prepare | tee bench-results/cgroups.txt
 

@@ -2,7 +2,8 @@
 //!
 //! `bench [--runs N] [--cold-runs N] [--out DIR]`; `ORLOP` names the runtime under test. Everything runs on plain
 //! cgroup v1 in a private mount namespace, which all of them accept. Prints the table and writes `bench.md`,
-//! `bench.json` and `bench.svg`. Start at `measure`; a scenario is one function that returns how long it took.
+//! `bench.json` and `bench.svg`. A `seccomp.json` that is there already, of `cargo bench -p seccomp`, becomes a table too.
+//! Start at `measure`; a scenario is one function that returns how long it took.
 //!
 //! A run is timed from the call that starts the command to the return of the wait for it, with no shell between.
 //! Peak memory is VmHWM of each address space, read under ptrace just before it goes: ru_maxrss would show the
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
             .map(|runtime| json!({"runtime": runtime.name, "cpu_us": stats_cpu(runtime, &bundles)})).collect::<Vec<_>>(),
         "growth": growth(&runtimes[0], &bundles),
         "crates": crates(),
+        "seccomp": seccomp(&options.out),
     });
     remove_run();
     let text = markdown(&report);
@@ -377,6 +379,35 @@ fn crates() -> Value {
     json!(names.collect::<std::collections::BTreeSet<_>>().len())
 }
 
+/// What the benchmark of the seccomp crate left beside the results: it is linked with libseccomp, which this is not.
+fn seccomp(out: &Path) -> Value {
+    let text = fs::read(out.join("seccomp.json")).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or(Value::Null)
+}
+
+/// Filters, compiled and loaded by seccomp(2), ours beside libseccomp's.
+fn filters(seccomp: &Value) -> String {
+    let rows = list(&seccomp["rows"]);
+    let of = |row: &Value, key: &str| row[key].as_f64().unwrap_or(f64::NAN);
+    let first = |key: &str| rows.first().map_or(f64::NAN, |row| of(row, key));
+    let mut text = format!(
+        "| filter of {} names for {} architectures, medians of {} | compile us | orlop / this | load us | orlop / this | instructions |\n\
+         |---|---:|---:|---:|---:|---:|\n",
+        seccomp["names"], seccomp["architectures"], seccomp["rounds"]
+    );
+    for row in rows {
+        let (compile, load) = (of(row, "compile_us"), of(row, "load_us"));
+        text += &format!(
+            "| {} | {compile:.1} | {:.4} | {load:.1} | {:.2} | {} |\n",
+            row["compiler"].as_str().unwrap_or_default(),
+            first("compile_us") / compile,
+            first("load_us") / load,
+            row["instructions"]
+        );
+    }
+    text
+}
+
 fn machine() -> Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let processors = read("/proc/cpuinfo");
@@ -477,6 +508,9 @@ fn markdown(report: &Value) -> String {
         last / first
     );
     text += &format!("\nCrates in {subject}: {}.\n", report["crates"]);
+    if !report["seccomp"].is_null() {
+        text += &format!("\n{}", filters(&report["seccomp"]));
+    }
     text
 }
 
