@@ -499,19 +499,22 @@ fn markdown(report: &Value) -> String {
         None => "has none".to_owned(),
     });
     text += &line("CPU time of `events --stats`, ms", cpu.collect());
-    let growth = &report["growth"];
-    let (first, last) = (millis(&growth["first_us"]), millis(&growth["last_us"]));
-    text += &format!(
-        "\n{} containers in a row, each created, limited, started, paused, resumed and deleted by {subject}: the first 50 took \
-         {first:.2} ms each, the last 50 {last:.2} ms, {:.2} of that.\n",
-        growth["rounds"],
-        last / first
-    );
+    text += &grown(&report["growth"], subject);
     text += &format!("\nCrates in {subject}: {}.\n", report["crates"]);
     if !report["seccomp"].is_null() {
         text += &format!("\n{}", filters(&report["seccomp"]));
     }
     text
+}
+
+fn grown(growth: &Value, subject: &str) -> String {
+    let (first, last) = (millis(&growth["first_us"]), millis(&growth["last_us"]));
+    format!(
+        "\n{} containers in a row, each created, limited, started, paused, resumed and deleted by {subject}: the first 50 took \
+         {first:.2} ms each, the last 50 {last:.2} ms, {:.2} of that.\n",
+        growth["rounds"],
+        last / first
+    )
 }
 
 fn names(report: &Value) -> Vec<String> {
