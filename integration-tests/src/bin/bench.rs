@@ -476,7 +476,19 @@ fn markdown(report: &Value) -> String {
         }
         text += "\n";
     }
-    text += &format!("| | {} |\n|---|{}\n", names(report).join(" | "), "---:|".repeat(names(report).len()));
+    text += &costs(report);
+    text += &grown(&report["growth"], subject);
+    text += &format!("\nCrates in {subject}: {}.\n", report["crates"]);
+    if !report["seccomp"].is_null() {
+        text += &format!("\n{}", filters(&report["seccomp"]));
+    }
+    text
+}
+
+/// What has one figure for each runtime.
+fn costs(report: &Value) -> String {
+    let mut text =
+        format!("| | {} |\n|---|{}\n", names(report).join(" | "), "---:|".repeat(names(report).len()));
     let line = |title: &str, values: Vec<String>| format!("| {title} | {} |\n", values.join(" | "));
     let sizes = list(&report["runtimes"]).iter().filter(|entry| entry["name"] != "floor");
     text += &line(
@@ -499,11 +511,6 @@ fn markdown(report: &Value) -> String {
         None => "has none".to_owned(),
     });
     text += &line("CPU time of `events --stats`, ms", cpu.collect());
-    text += &grown(&report["growth"], subject);
-    text += &format!("\nCrates in {subject}: {}.\n", report["crates"]);
-    if !report["seccomp"].is_null() {
-        text += &format!("\n{}", filters(&report["seccomp"]));
-    }
     text
 }
 
