@@ -15,6 +15,7 @@ use child::{Fd, List, Op, Text, Words};
 
 use crate::config::Config;
 use crate::config::mounts::Mount;
+use crate::config::namespaces::Kind;
 use crate::config::text::Strings;
 use crate::step::{Open, Opens, Step, Tree};
 
@@ -94,6 +95,36 @@ pub fn restore<'a>(inputs: &'a Inputs<'a>) -> Plan<'a> {
         *step = descriptors(program, &opens);
     }
     Plan { opens, steps }
+}
+
+/// A process that gives the mounts of a restored container the attributes of the configuration and tells the parent when
+/// it is done. Its only descriptor of the container is that of its first process.
+pub fn attributes<'a>(config: &'a Config, root: (u64, u64), root_of_init: &'a CStr, user: User) -> Plan<'a> {
+    let mut opens = Opens::new(1);
+    let (socket, proc) = (opens.add(Open::Socket), opens.add(Open::Proc));
+    let own_user = if user == User::OfContainer { Kind::User.flag() } else { 0 };
+    let (device, inode) = root;
+    let mut steps = vec![
+        Step::new("", Op::Descriptors { place: Words::default(), keep: 3, socket, proc: Some(proc) }),
+        Step::new("", Op::DieWithParent),
+        Step::new("", Op::NonDumpable),
+        Step::new("", Op::JoinProcess { pidfd: Fd(0), flags: Kind::Mount.flag() | own_user }),
+        Step::new("", Op::EnterRoot { device, inode, root: Text(root_of_init) }),
+    ];
+    steps.extend(config.mounts.attribute_steps());
+    steps.extend(config.mounts.readonly_steps());
+    steps.extend(config.root.readonly_step());
+    steps.push(Step::new("", Op::Await { request: Request::Adopt }));
+    Plan { opens, steps }
+}
+
+/// Whose user namespace owns the container's mounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// The runtime's.
+    OfRuntime,
+    /// One of the container's own.
+    OfContainer,
 }
 
 fn socket(program: &Program) -> Fd {

@@ -601,6 +601,23 @@ impl Mounts {
         self.list.iter().flat_map(move |mount| mount.external(view))
     }
 
+    /// Gives the trees of the host their attributes once more. CRIU loses them: of two mounts of one directory, the second
+    /// comes back writable.
+    pub fn attribute_steps(&self) -> impl Iterator<Item = Step<'_>> {
+        let of_bind = |mount: &Mount| match &mount.action {
+            Action::Bind(Bind { whole, attributes, .. }) => {
+                [(Depth::Tree, *whole), (Depth::One, *attributes)]
+            }
+            _ => [(Depth::One, Attributes::default()); 2],
+        };
+        self.list.iter().flat_map(move |mount| {
+            let parts = of_bind(mount).into_iter().filter(|(_, part)| part.set | part.clear != 0);
+            parts.map(|(depth, part)| {
+                mount.step(mount.set_attributes(depth, Attributes { propagation: 0, ..part }))
+            })
+        })
+    }
+
     /// Makes read-only what had to stay writable until the devices, the targets of later mounts, what hooks add and the
     /// terminal's /dev/console were made.
     pub fn readonly_steps(&self) -> impl Iterator<Item = Step<'_>> {

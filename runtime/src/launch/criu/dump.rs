@@ -12,10 +12,10 @@ use super::super::delete::{self, Force};
 use super::super::saved::{self, Outside, Saved};
 use super::super::spawned::how;
 use super::external::{self, DESCRIPTORS};
-use super::options::{Checkpoint, PageServer};
+use super::options::{Checkpoint, ManageCgroups, PageServer};
 use super::rpc::{Features, Message, Request, Response, opts};
 use super::swrk::{self, Birth, Streams, Swrk};
-use super::{Directories, config_file, open_work, shared_options};
+use super::{Directories, cgroup_mode, config_file, open_work, shared_options};
 use crate::config::namespaces::Kind as Namespace;
 use crate::plan_criu;
 use crate::state::{Directory, State, Status};
@@ -145,6 +145,7 @@ impl Dump<'_> {
         if let Some(path) = self.freezer() {
             request.text(opts::FREEZE_CGROUP, &path);
         }
+        self.cgroups(&mut request);
         for name in self.namespaces(outside)? {
             request.text(opts::EXTERNAL, &name);
         }
@@ -152,6 +153,16 @@ impl Dump<'_> {
             .for_each(|name| request.text(opts::EXTERNAL, name));
         config_file(&self.state.annotations, &mut request);
         Ok(request)
+    }
+
+    /// Only the container's own groups are saved. In a hierarchy in which it has none it is in the root, and CRIU would
+    /// save the groups of everybody.
+    fn cgroups(&self, request: &mut Message) {
+        let paths = self.state.cgroup.container_paths();
+        if paths.is_empty() {
+            request.number(opts::MANAGE_CGROUPS_MODE, cgroup_mode(ManageCgroups::Ignore));
+        }
+        paths.iter().for_each(|(names, _)| request.text(opts::CGROUP_DUMP_CONTROLLER, names));
     }
 
     /// The group that holds the container's processes still: that of v2 where there is one, as for `pause`.

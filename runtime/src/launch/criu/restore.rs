@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use child::message::Kind as Said;
 use child::page::Phase;
 use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -32,7 +33,7 @@ use crate::config::mounts::CgroupView;
 use crate::config::namespaces::Kind as Namespace;
 use crate::id::ContainerId;
 use crate::netlink::Socket;
-use crate::plan_criu::{self, Inputs};
+use crate::plan_criu::{self, Inputs, User};
 use crate::state::{Directory, Init, Progress, Root, State, Status};
 use crate::{Error, Kind, Result, procfs, record};
 
@@ -253,10 +254,29 @@ impl Restoring<'_> {
         let pid = work.init.as_ref().map_or(0, |init| init.0);
         confinement::check(&prepared.config, prepared.filter.as_ref(), work.state, criu)?;
         let root = prepared.root_inode()?;
+        self.set_attributes(work, root)?;
         prepared.save(&self.spec, work.directory, root, work.view, entered(pid)?)?;
         work.record.page().map(|page| page.set_phase(Phase::Executing))?;
         work.state.progress = Progress::Created;
         work.record.write(work.state)
+    }
+
+    /// Gives the mounts the attributes that the configuration says.
+    fn set_attributes(&self, work: &Work<'_, '_>, root: (u64, u64)) -> Result<()> {
+        let Some((pid, pidfd)) = &work.init else { return Ok(()) };
+        let Prepared { config, facts, .. } = &self.prepared;
+        let own =
+            config.namespaces.has(Namespace::User) && !config.namespaces.is_hosts(Namespace::User, facts);
+        let user = if own { User::OfContainer } else { User::OfRuntime };
+        let root_of_init = CString::new(format!("{pid}/root")).unwrap_or_default();
+        let plan = plan_criu::attributes(config, root, &root_of_init, user);
+        let process = swrk::spawn(&plan, vec![pidfd.as_fd()], &Birth::default())?;
+        let done = match process.receive(&plan.steps) {
+            Ok(Some((message, _))) if message.kind == Said::NeedAdopt => Ok(()),
+            Ok(_) => Err(process.failure(&plan.steps, work.state)),
+            Err(error) => Err(error),
+        };
+        process.kill().map(drop).and(done)
     }
 
     fn request(&self, directories: &Directories, work: &Work<'_, '_>) -> Result<Message> {

@@ -51,6 +51,7 @@ pub mod opts {
     pub const EXTERNAL: u32 = 37;
     pub const EMPTY_NS: u32 = 38;
     pub const JOIN_NS: u32 = 39;
+    pub const CGROUP_DUMP_CONTROLLER: u32 = 43;
     pub const FREEZE_CGROUP: u32 = 44;
     pub const TCP_SKIP_IN_FLIGHT: u32 = 46;
     pub const LAZY_PAGES: u32 = 48;

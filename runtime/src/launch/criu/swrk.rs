@@ -319,7 +319,8 @@ pub(super) fn pair() -> Result<(OwnedFd, OwnedFd)> {
         .context("socketpair", || "make the socket to criu".to_owned())
 }
 
-fn spawn(plan: &Plan<'_>, program: Vec<BorrowedFd<'_>>, birth: &Birth<'_>) -> Result<Spawned> {
+/// Starts the process of a plan with the descriptors `program` from 0 on.
+pub(super) fn spawn(plan: &Plan<'_>, program: Vec<BorrowedFd<'_>>, birth: &Birth<'_>) -> Result<Spawned> {
     let (socket, theirs) = pair()?;
     let (proc, page) = (procfs::open()?, exec::new_page()?);
     let tasks = birth.tasks.clone();
