@@ -125,6 +125,7 @@ fn a_restored_container_is_a_container(world: &World) -> Outcome {
     let groups = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let before = groups(world.pid(&id));
     checkpoint(world, &id, &[]).ok();
+    let stood = fs::read(bundle.rootfs("count")).unwrap();
     let pid_file = world.path("pid");
     restore(world, &bundle, &id, &["--detach", "--pid-file", &pid_file]).ok();
     let pid = world.pid(&id);
@@ -140,7 +141,8 @@ fn a_restored_container_is_a_container(world: &World) -> Outcome {
     world.wait_stopped(&id);
     world.orlop(&["delete", &id]).ok();
     gone(world, &id);
-    // The same images serve again.
+    // The same images serve again, with the files as they were.
+    fs::write(bundle.rootfs("count"), stood).unwrap();
     restore(world, &bundle, &id, &["--detach"]).ok();
     restore(world, &bundle, &id, &["--detach"]).fails().says("container with given ID already exists");
     world.orlop(&["delete", "--force", &id]).ok();
@@ -246,12 +248,12 @@ fn trees_of_the_host_are_attached_again(world: &World) -> Outcome {
         .shell(COUNTER)
         .bind(&world.path("write"), "/write", &["rbind", "rw"])
         .bind(&world.path("read"), "/read", &["rbind", "ro", "nosuid"])
+        .bind(&world.path("read"), "/again", &["rbind", "ro", "nosuid"])
         .bind(&world.path("read/file"), "/etc/one", &["bind", "ro"]);
     let id = world.started(&bundle);
     goes_on(&bundle, 2);
     let mounts = |world: &World| {
-        let script =
-            "for p in /read /write /etc/one; do grep \" $p \" /proc/self/mountinfo | cut -d' ' -f5,6; done";
+        let script = "for p in /read /write /again /etc/one; do grep \" $p \" /proc/self/mountinfo | cut -d' ' -f5,6; done";
         world.orlop(&["exec", &id, "/bin/sh", "-c", script]).ok().out
     };
     let before = mounts(world);
@@ -267,7 +269,7 @@ fn trees_of_the_host_are_attached_again(world: &World) -> Outcome {
     });
     restore(world, &bundle, &id, &["--detach"]).ok();
     assert_eq!(mounts(world), before);
-    let script = "cat /read/file /etc/one; touch /write/x && ! touch /read/x && echo ok";
+    let script = "cat /read/file /etc/one; touch /write/x && ! touch /read/x && ! touch /again/x && echo ok";
     let ran = world.orlop(&["exec", &id, "/bin/sh", "-c", script]).ok();
     assert_eq!(ran.out, "oldoldok\n");
     assert!(Path::new(&world.path("moved/x")).exists() && !Path::new(&world.path("write/x")).exists());
