@@ -178,6 +178,46 @@ fn a_container_is_paused_measured_entered_and_killed() {
 }
 
 #[test]
+fn a_terminal_an_attached_client_and_the_events_are_served() {
+    let Some(containerd) = Containerd::new("attach") else { return };
+    let events = containerd.dir.join("events");
+    let mut watcher =
+        containerd.command(&["events"]).stdout(fs::File::create(&events).unwrap()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(containerd.run(&["-d"], "c1", "while :; do echo tick; sleep 0.1; done").status.success());
+    // script(1) gives the client a terminal, whose size the container's gets.
+    let ctr = format!("ctr -a {}/c.sock -n {}", containerd.dir.display(), containerd.namespace);
+    let line = format!(
+        "stty rows 33 cols 77; {ctr} task exec -t --exec-id e1 c1 /bin/sh -c 'sleep 0.3; busybox stty size; exit 6'"
+    );
+    let exec =
+        Command::new("script").args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
+    assert!(text(&exec.stdout).contains("33 77"), "{exec:?}");
+    assert_eq!(exec.status.code(), Some(6));
+    // The client hands other signals on to the container.
+    let line = format!("timeout --signal KILL 2 {ctr} task attach c1");
+    let attached = Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).output().unwrap();
+    assert!(text(&attached.stdout).contains("tick"), "{attached:?}");
+    let before = containerd.shim_pid("c1");
+    assert!(containerd.ctr(&["task", "kill", "-s", "KILL", "c1"]).status.success());
+    containerd.await_status("c1", "STOPPED");
+    assert!(before.is_some());
+    containerd.ctr(&["task", "rm", "c1"]);
+    let told = || fs::read_to_string(&events).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !told().contains("/tasks/delete") {
+        assert!(Instant::now() < deadline, "{}", told());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    watcher.kill().unwrap();
+    watcher.wait().unwrap();
+    let told = told();
+    let topics = ["/tasks/create", "/tasks/start", "/tasks/exec-added", "/tasks/exec-started", "/tasks/exit"];
+    let places: Vec<_> = topics.iter().map(|topic| told.find(topic).unwrap()).collect();
+    assert!(places.is_sorted(), "{told}");
+}
+
+#[test]
 fn containers_outlive_containerd_and_their_ends_are_not_forgotten() {
     let Some(mut containerd) = Containerd::new("restart") else { return };
     assert!(containerd.run(&["-d"], "c1", "sleep 1000").status.success());
