@@ -66,7 +66,10 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
         Ok(_) => return misused("the folder has no validation/*/*.t of such a name"),
         Err(error) => return misused(&format!("{}: {error}", folder.display())),
     };
-    run_all(folder, runtime, &layout, &programs, &expected)
+    // The programs run in the suite's folder.
+    let runtime =
+        std::path::absolute(runtime).map_or_else(|_| runtime.clone(), |path| path.display().to_string());
+    run_all(folder, &runtime, &layout, &programs, &expected)
 }
 
 fn run_all(
@@ -148,7 +151,7 @@ fn persistent(folder: &Path, program: &Path, runtime: &str) -> Outcome {
 
 fn once(folder: &Path, program: &Path, runtime: &str) -> io::Result<Outcome> {
     let log = std::env::temp_dir().join(format!("it-oci-upstream-{}", std::process::id()));
-    let mut child = Command::new(program)
+    let mut child = Command::new(std::path::absolute(program)?)
         .current_dir(folder)
         .env("RUNTIME", runtime)
         .stdin(Stdio::null())
