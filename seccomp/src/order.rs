@@ -95,6 +95,7 @@ impl Step {
             Self::StartContainer => &[
                 "pipe2",
                 "clone",
+                "getpid",
                 "close",
                 "write",
                 "ppoll",
@@ -221,7 +222,7 @@ mod tests {
         let allow = |names: &str, default: &str| {
             format!(
                 r#"{{"defaultAction": "{default}", "listenerPath": "/a", "syscalls": [
-                    {{"names": ["getpid"{names}], "action": "SCMP_ACT_ALLOW"}}]}}"#
+                    {{"names": ["getppid"{names}], "action": "SCMP_ACT_ALLOW"}}]}}"#
             )
         };
         let (execve, all) = (allow(r#", "execve""#, "SCMP_ACT_KILL"), allow("", "SCMP_ACT_ERRNO"));
@@ -229,7 +230,7 @@ mod tests {
             ("execve allowed", execve.clone(), Order::Late, Hooks::None, &[]),
             ("nothing allowed", all.clone(), Order::Late, Hooks::None, &["execve"]),
             ("early", execve.clone(), Order::Early, Hooks::None, Step::Identity.calls()),
-            ("hooks", execve, Order::Late, Hooks::Run, &Step::StartContainer.calls()[..10]),
+            ("hooks", execve, Order::Late, Hooks::Run, &Step::StartContainer.calls()[..11]),
             ("logged", allow("", "SCMP_ACT_LOG"), Order::Early, Hooks::Run, &[]),
             ("with a listener", NOTIFIES.to_owned(), Order::Late, Hooks::None, &["write"]),
         ];
