@@ -47,6 +47,7 @@ root() {
   cargo build --quiet --target "$TARGET" -p integration-tests --bins || failed+=(build)
   local tests kernel
   tests=$(programs integration-tests | grep -Ev '/(style|engines|cri)-') || failed+=(build)
+  tests+=" $(programs containerd-shim-orlop-v2 | grep '/task-')" || failed+=(build)
   kernel=$(programs cgroups | grep '/kernel-') || failed+=(build)
   # These make the layouts themselves.
   for program in $kernel; do

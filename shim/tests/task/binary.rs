@@ -7,7 +7,7 @@ use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::oci::Options;
 
-use crate::harness::{Shim, World, able, await_true, ctx};
+use crate::harness::{Shim, World, able, await_true, controls, ctx};
 
 /// What crun says where v1 and v2 are both mounted.
 const HYBRID: &str = "hybrid mode not supported";
@@ -61,7 +61,7 @@ fn runc_and_crun_work_behind_it() {
         let mut update = UpdateTaskRequest { id: id(), ..UpdateTaskRequest::default() };
         update.resources =
             Some(Any { value: br#"{"pids": {"limit": 77}}"#.to_vec(), ..Any::default() }).into();
-        shim.task.update(ctx(), &update).unwrap();
+        assert_eq!(shim.task.update(ctx(), &update).is_ok(), controls("pids"), "{binary}");
         let stats = shim.task.stats(ctx(), &StatsRequest { id: id(), ..StatsRequest::default() }).unwrap();
         assert!(stats.stats.unwrap().value.len() > 50, "{binary}");
         let pids = shim.task.pids(ctx(), &PidsRequest { id: id(), ..PidsRequest::default() }).unwrap();

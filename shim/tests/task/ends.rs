@@ -11,7 +11,7 @@ use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::ttrpc::Code;
 use rustix::process::Signal;
 
-use crate::harness::{Shim, World, able, await_true, ctx, frame, is_running, status};
+use crate::harness::{Shim, World, able, await_true, controls, ctx, frame, is_running, status};
 
 /// How often `topic` was told with a text that begins like this.
 fn times(world: &World, topic: &str, text: &str) -> usize {
@@ -175,15 +175,9 @@ fn pids_that_are_used_again_confuse_nothing() {
     shim.task.shutdown(ctx(), &ShutdownRequest::new()).unwrap();
 }
 
-/// Whether memory can be limited where the tests run.
-fn limits_memory() -> bool {
-    let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
-    std::path::Path::new("/sys/fs/cgroup/memory").is_dir() || controllers.contains("memory")
-}
-
 #[test]
 fn each_kill_for_want_of_memory_is_told_once_and_before_the_end() {
-    if !able() || !limits_memory() {
+    if !able() || !controls("memory") {
         return;
     }
     let world = World::new();

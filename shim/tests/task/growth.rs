@@ -92,10 +92,10 @@ fn memory_stays_as_it_is_however_many_execs_and_calls_there_were() {
     };
     (0..200).for_each(run);
     (0..200).for_each(|_| ask());
-    let (memory, descriptors) = (shim.dirty_kib(), shim.descriptors());
+    let (memory, descriptors) = (shim.written_kib(), shim.descriptors());
     (200..200 + many()).for_each(run);
     (0..20 * many().min(1000)).for_each(|_| ask());
-    let now = shim.dirty_kib();
+    let now = shim.written_kib();
     println!("{memory} KiB written before {} execs, {now} KiB after", many());
     assert!(now <= memory + 16, "{memory} KiB became {now} KiB");
     await_true("as many descriptors as before", || shim.descriptors() <= descriptors);

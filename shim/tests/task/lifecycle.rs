@@ -7,7 +7,7 @@ use containerd_shim_protos::api::{
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::ttrpc::{self, Code};
 
-use crate::harness::{Shim, World, able, ctx, status};
+use crate::harness::{Shim, World, able, controls, ctx, status};
 
 fn id() -> String {
     "c1".to_owned()
@@ -160,7 +160,7 @@ fn numbers_of_a_running_container() {
     let value = br#"{"memory": {"limit": 67108864}}"#.to_vec();
     let mut update = UpdateTaskRequest { id: id(), ..UpdateTaskRequest::default() };
     update.resources = Some(Any { value, ..Any::default() }).into();
-    shim.task.update(ctx(), &update).unwrap();
+    assert_eq!(shim.task.update(ctx(), &update).is_ok(), controls("memory"));
     let all = KillRequest { id: id(), signal: 9, all: true, ..KillRequest::default() };
     shim.task.kill(ctx(), &all).unwrap();
     assert_eq!(shim.wait("c1", "e1").unwrap().exit_status, 137);
