@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | v2 | a cgroup2 mount, whose root is the container's group | the host's hierarchy, bound |
 //! | v1 | a tmpfs with one cgroup mount for each hierarchy | a tmpfs with the container's group of each, bound |
+//!
+//! The v2 hierarchy of a hybrid host is `unified` in that tmpfs, but only in a cgroup namespace.
 
 use std::ffi::{CStr, CString};
 
@@ -164,6 +166,9 @@ impl CgroupMount {
             parts.push(self.hierarchy(hierarchy, c"cgroup"));
             parts.extend(self.links(&hierarchy.name));
         }
+        // systemd takes its presence for a hybrid host and looks in it for the groups that /proc/self/cgroup names. Where
+        // those are the host's names they are not there, while engines bind the v1 hierarchy of systemd as a whole.
+        let unified = unified.filter(|_| self.scope == Scope::Own);
         parts.extend(unified.map(|unified| self.hierarchy(unified, c"cgroup2")));
         if self.is_readonly() {
             parts.push(Part::Readonly { target: self.target.clone() });
@@ -298,7 +303,6 @@ mod tests {
                 "/sys/fs/cgroup/cpu -> cpu,cpuacct",
                 "/sys/fs/cgroup/cpuacct -> cpu,cpuacct",
                 "/sys/fs/cgroup/systemd from /sys/fs/cgroup/systemd/c 0xf 0x0",
-                "/sys/fs/cgroup/unified from /sys/fs/cgroup/unified/c 0xf 0x0",
                 "/sys/fs/cgroup read-only",
             ]
         );
