@@ -9,7 +9,7 @@ use sys::error::Context;
 
 use crate::cgroup::Cgroup;
 use crate::controller::Version;
-use crate::layout::{Hierarchy, Layout};
+use crate::layout::{Hierarchy, Layout, own_groups};
 use crate::request::Driver;
 
 /// The groups of one container.
@@ -89,6 +89,20 @@ impl Record {
             let base = hierarchy.own_group(&text).filter(|base| !base.is_empty())?;
             let (mount, names) = (hierarchy.mount.clone(), hierarchy.names.clone());
             Some(Place { version: hierarchy.version, mount, names, base })
+        };
+        Ok(Self { places: layout.hierarchies.iter().filter_map(found).collect(), ..Self::default() })
+    }
+
+    /// The groups that the calling process is in, which a container without groups of its own stays in: what its mounts of
+    /// type cgroup show. Not for removing.
+    ///
+    /// # Errors
+    /// `Kernel` where /proc cannot be read.
+    pub fn of_caller(layout: &Layout) -> Result<Self> {
+        let own = own_groups()?;
+        let found = |hierarchy: &Hierarchy| {
+            let (mount, names) = (hierarchy.mount.clone(), hierarchy.names.clone());
+            Some(Place { version: hierarchy.version, mount, names, base: hierarchy.own_group(&own)? })
         };
         Ok(Self { places: layout.hierarchies.iter().filter_map(found).collect(), ..Self::default() })
     }

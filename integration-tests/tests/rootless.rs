@@ -10,6 +10,7 @@
     reason = "test code: a failed expectation ends the test with its reason"
 )]
 
+use integration_tests::layout::{self, Layout};
 use integration_tests::process::Ran;
 use integration_tests::{Bundle, Outcome, Report, World, cases, harness, skip};
 use serde_json::{Value, json};
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         sysfs_without_a_network_namespace_is_bound,
         an_unmapped_gid_of_devpts_is_explained,
         no_right_to_cgroups_is_no_error,
+        without_a_group_of_its_own_it_sees_the_callers,
         a_limit_that_cannot_be_set_is_refused,
         forbidden_user_namespaces_are_explained,
         the_user_gains_nothing_on_the_host,
@@ -280,6 +282,17 @@ fn no_right_to_cgroups_is_no_error(world: &World) -> Outcome {
         report["cgroup"].as_str().map(str::to_owned),
         fs::read_to_string("/proc/self/cgroup").ok().map(|text| text.trim().to_owned())
     );
+    Ok(())
+}
+
+/// Programs find their limits there, and engines bind over single hierarchies.
+fn without_a_group_of_its_own_it_sees_the_callers(world: &World) -> Outcome {
+    let bundle = bundle(world).without_namespace("cgroup").mount(json!({"destination": "/sys/fs/cgroup",
+        "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]}));
+    let report = Report(run_as_user(world, &bundle.asking(&["list:/sys/fs/cgroup"])).ok().json());
+    let name = if layout::current() == Some(Layout::V2) { "cgroup.procs" } else { "memory" };
+    assert!(!report.asked("list:/sys/fs/cgroup")[name].is_null(), "{}", report["asked"]);
+    assert!(report.mount_flags("/sys/fs/cgroup").contains("ro"));
     Ok(())
 }
 

@@ -28,6 +28,12 @@ pub enum HostCgroups {
         /// Where the host has it, usually /sys/fs/cgroup.
         mount_point: CString,
     },
+    /// One hierarchy, and the container stays in its root group. A mount of it there would be refused (EBUSY) wherever the
+    /// host's /sys is bound, as it is the same file system with the same root, so it is bound as well.
+    V2Root {
+        /// Where the host has it.
+        mount_point: CString,
+    },
     /// One hierarchy for each controller or set of controllers.
     V1 {
         /// The hierarchies that the host has mounted.
@@ -149,7 +155,9 @@ impl CgroupMount {
             HostCgroups::V2 { .. } if self.scope == Scope::Own => {
                 vec![self.mount(self.target.clone(), c"cgroup2", self.data.clone())]
             }
-            HostCgroups::V2 { mount_point } => vec![self.bind(mount_point, self.target.clone())],
+            HostCgroups::V2 { mount_point } | HostCgroups::V2Root { mount_point } => {
+                vec![self.bind(mount_point, self.target.clone())]
+            }
             HostCgroups::V1 { hierarchies, unified } => self.expand_v1(hierarchies, unified.as_ref()),
         }
     }
@@ -274,6 +282,9 @@ mod tests {
         for (options, scope, line) in table {
             assert_eq!(lines(&mount(options, scope).expand(&host)), [line], "{options:?} {scope:?}");
         }
+        let root = HostCgroups::V2Root { mount_point: c"/sys/fs/cgroup".to_owned() };
+        let bound = "/sys/fs/cgroup from /sys/fs/cgroup 0xf 0x0";
+        assert_eq!(lines(&mount(&["ro"], Scope::Own).expand(&root)), [bound]);
     }
 
     #[test]

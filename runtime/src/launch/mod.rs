@@ -283,7 +283,7 @@ impl Prepared<'_> {
         // The hooks come after the environment is made (step 2 of the lifecycle), which is what "created" means.
         let around = state_json::around_pid(&state, Status::Created);
         let states = [&around, &around];
-        let view = self.config.mounts.cgroup_view(&view(&state.cgroup));
+        let view = self.config.mounts.cgroup_view(&view(&state.cgroup, &self.layout)?);
         let procs = cgroup_procs(&cgroup, &stages)?;
         let keyring = self.keyring();
         let inputs = Inputs {
@@ -577,11 +577,21 @@ fn encode(steps: &[Step<'_>], place: &[u8], (socket, page): (i32, i32)) -> Resul
     Ok(bytes)
 }
 
-/// The cgroups of a container as its mounts of type cgroup show them.
-pub(crate) fn view(record: &cgroups::Record) -> crate::config::cgroup_mount::HostCgroups {
+/// The cgroups of a container as its mounts of type cgroup show them; those of the caller where it stays in them.
+pub(crate) fn view(
+    record: &cgroups::Record,
+    layout: &cgroups::Layout,
+) -> Result<crate::config::cgroup_mount::HostCgroups> {
     use crate::config::cgroup_mount::{Hierarchy, HostCgroups};
     let c_string = |text: String| CString::new(text).unwrap_or_default();
-    match record.mounts() {
+    let mounts = match record.is_empty() {
+        true => cgroups::Record::of_caller(layout)?.mounts(),
+        false => record.mounts(),
+    };
+    Ok(match mounts {
+        cgroups::Mounts::Unified { source } if source.ends_with('/') => {
+            HostCgroups::V2Root { mount_point: c"/sys/fs/cgroup".to_owned() }
+        }
         cgroups::Mounts::Unified { .. } => HostCgroups::V2 { mount_point: c"/sys/fs/cgroup".to_owned() },
         cgroups::Mounts::Hierarchies { mounts, .. } => {
             let (unified, hierarchies): (Vec<_>, Vec<_>) = mounts
@@ -598,7 +608,7 @@ pub(crate) fn view(record: &cgroups::Record) -> crate::config::cgroup_mount::Hos
                 unified: unified.into_iter().map(|entry| entry.1).next(),
             }
         }
-    }
+    })
 }
 
 /// The plan of a bundle on this host, as text; nothing is opened, made or run.
@@ -617,7 +627,7 @@ pub fn describe(bundle: &Bundle, driver: cgroups::Driver) -> Result<Vec<String>>
     let layout = cgroups::Layout::detect()?;
     let prepared = Prepared { options: &options, bundle, config, facts, layout, filter, id: &id };
     let record = cgroups::plan(&prepared.request(), &prepared.layout)?;
-    let view = prepared.config.mounts.cgroup_view(&view(&record));
+    let view = prepared.config.mounts.cgroup_view(&view(&record, &prepared.layout)?);
     let (stages, keyring) = (prepared.stages(), prepared.keyring());
     let inputs = Inputs {
         config: &prepared.config,

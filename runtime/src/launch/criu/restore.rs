@@ -116,7 +116,7 @@ impl Restoring<'_> {
         let prepared = &self.prepared;
         let (mut state, mut record, cgroup) = prepared.begin(&self.spec, directory, undo)?;
         let resctrl = prepared.prepare_resctrl(undo)?;
-        let view = prepared.config.mounts.cgroup_view(&view(&state.cgroup));
+        let view = prepared.config.mounts.cgroup_view(&view(&state.cgroup, &prepared.layout)?);
         let swrk = self.start(directory, &cgroup, &state)?;
         let work = Work {
             state: &mut state,
