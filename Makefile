@@ -32,7 +32,7 @@ help:
 	@echo "make install      them with man pages and completions, below PREFIX ($(PREFIX))"
 	@echo "make check        formatting, lints and a second architecture"
 	@echo "make test-conformance  each sentence of runtime-spec, and that the suite can fail"
-	@echo "make test-engines the tests under Docker, containerd and Podman alone"
+	@echo "make test-engines every feature under Docker, containerd, Podman and Buildah, with runc beside it, as a table"
 	@echo "make test-vm      the tests in virtual machines with systemd, all controllers and all capabilities"
 	@echo "make vm-shell     a shell in one of them"
 

@@ -3,7 +3,8 @@
 # packages.sh [PACKAGE...], the list below when none is named.
 set -euo pipefail
 
-packages=(busybox-static crun runc containerd docker.io podman buildah iptables iproute2 uidmap tmux strace
+packages=(busybox-static crun runc containerd docker.io podman buildah catatonit netavark aardvark-dns slirp4netns
+  docker-registry iptables iproute2 uidmap tmux strace
   libseccomp-dev pkg-config gcc jq criu)
 [ $# -eq 0 ] || packages=("$@")
 missing=()

@@ -46,7 +46,7 @@ root() {
   fi
   cargo build --quiet --target "$TARGET" -p integration-tests --bins || failed+=(build)
   local tests kernel
-  tests=$(programs integration-tests | grep -Ev '/(style|engines|cri)-') || failed+=(build)
+  tests=$(programs integration-tests | grep -Ev '/(style|engines|engine_matrix|cri)-') || failed+=(build)
   tests+=" $(programs containerd-shim-orlop-v2 | grep '/task-')" || failed+=(build)
   kernel=$(programs cgroups | grep '/kernel-') || failed+=(build)
   # These make the layouts themselves.
@@ -82,12 +82,20 @@ rootless() {
   done
 }
 
+# Every feature of the matrix, each with runc as well; `all` tries those of every run.
 engines() {
+  ENGINE_TABLE=$PWD/target/engine-matrix.md engines_with --include-ignored
+}
+
+engines_with() {
   cargo build --quiet --target "$TARGET" -p integration-tests --bins || failed+=(build)
   local topic
   for program in $(programs integration-tests | grep -E '/(engines|cri)-'); do
     topic=${program##*/}
     step "${topic%-*}" "$program" --test-threads 1
+  done
+  for program in $(programs integration-tests | grep '/engine_matrix-'); do
+    step engine-matrix "$program" "$@"
   done
 }
 
@@ -96,7 +104,7 @@ case $part in
     unit
     root
     conformance 'runtime*'
-    engines
+    engines_with
     ;;
   conformance) conformance '*' ;;
   unit | root | rootless | engines) $part ;;

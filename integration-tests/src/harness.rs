@@ -62,19 +62,24 @@ pub fn main_for_anyone(cases: &'static [Case]) -> ExitCode {
 static PANICS: Mutex<Vec<(std::thread::ThreadId, String)>> = Mutex::new(Vec::new());
 
 fn run(case: &'static Case) -> Result<Completion, Failed> {
-    std::panic::set_hook(Box::new(|info| {
-        let message = info.to_string();
-        PANICS.lock().unwrap_or_else(|held| held.into_inner()).push((std::thread::current().id(), message));
-    }));
     let world = World::new(case.name);
-    let ended = catch_unwind(AssertUnwindSafe(|| (case.run)(&world)));
+    let ended = caught(|| (case.run)(&world));
     let left = world.clean_up();
     match ended {
-        Err(_) => Err(format!("{}\n{}{left}", panic_message(), world.transcript()).into()),
+        Err(message) => Err(format!("{message}\n{}{left}", world.transcript()).into()),
         Ok(_) if !left.is_empty() => Err(format!("left behind:\n{left}{}", world.transcript()).into()),
         Ok(Err(Skipped(reason))) => Ok(Completion::ignored_with(reason)),
         Ok(Ok(())) => Ok(Completion::Completed),
     }
+}
+
+/// Runs a test to its end; a panic becomes its message, with the place.
+pub fn caught<T>(test: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::set_hook(Box::new(|info| {
+        let message = info.to_string();
+        PANICS.lock().unwrap_or_else(|held| held.into_inner()).push((std::thread::current().id(), message));
+    }));
+    catch_unwind(AssertUnwindSafe(test)).map_err(|_| panic_message())
 }
 
 fn panic_message() -> String {

@@ -13,7 +13,7 @@ image=$cache/$name-$recipe
 
 base=(linux-image-cloud-amd64 systemd systemd-sysv dbus dbus-user-session libpam-systemd udev kmod login util-linux
   procps less apparmor busybox-static iproute2 iptables uidmap strace jq python3-minimal ca-certificates)
-engines=(crun runc containerd docker.io podman buildah catatonit fuse-overlayfs slirp4netns)
+engines=(crun runc containerd docker.io docker-registry podman buildah catatonit fuse-overlayfs slirp4netns)
 case $name in
   trixie) suite=trixie packages=("${base[@]}" "${engines[@]}" docker-cli netavark aardvark-dns passt criu) ;;
   selinux) suite=trixie packages=("${base[@]}" selinux-basics selinux-policy-default) ;;

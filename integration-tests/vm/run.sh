@@ -75,6 +75,8 @@ steps() {
       topic=${path##*/}
       case $topic in
         probe | layout | floor | kernel) ;;
+        # Emulated it takes long, so it is run when it is asked for: TOPICS=engine_matrix.
+        engine_matrix) [ -z "$TOPICS" ] || echo "engine_matrix 2400 ./engine_matrix" ;;
         engines) [ "$1" = bookworm ] || echo "engines 900 ./engines --test-threads 1" ;;
         *) echo "$topic 400 ./$topic" ;;
       esac

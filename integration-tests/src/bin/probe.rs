@@ -11,7 +11,7 @@
 
 use serde_json::{Map, Value, json};
 use std::ffi::{CStr, c_char, c_int, c_long};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -263,6 +263,15 @@ fn asked(args: &[String]) -> Map<String, Value> {
     args.iter().skip(1).filter_map(|arg| Some((arg.clone(), answer(arg)?))).collect()
 }
 
+/// What port 80 of a host, by its name, answers to a request for its first page.
+fn page(host: &str) -> io::Result<String> {
+    let mut stream = std::net::TcpStream::connect((host, 80))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
 fn answer(arg: &str) -> Option<Value> {
     let (verb, path) = arg.split_once(':')?;
     match verb {
@@ -274,6 +283,7 @@ fn answer(arg: &str) -> Option<Value> {
         "list" => Some(Value::Object(directory(path))),
         "read" => Some(outcome(fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))),
         "write" => Some(outcome(fs::OpenOptions::new().write(true).open(path).map(|_| "opened".to_owned()))),
+        "fetch" => Some(outcome(page(path))),
         "mkdir" => Some(outcome(fs::create_dir(path).map(|()| "made".to_owned()))),
         _ => None,
     }
