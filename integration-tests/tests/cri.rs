@@ -319,7 +319,7 @@ impl Containerd<'_> {
         let (sandbox, config) = self.sandbox(number);
         let bundle = self.world.path("run/io.containerd.runtime.v2.task/k8s.io");
         let address = fs::read_to_string(format!("{bundle}/{sandbox}/address")).expect("address");
-        assert_eq!(self.shims().len(), 1);
+        wait_until("our shim serves it", LIMIT, || self.shims().len() == 1);
         let first = self.container(&sandbox, &config, "first", "echo said; exec /bin/sleep 1000");
         let second = self.container(&sandbox, &config, "second", "exit 7");
         let exec = ExecSync {
@@ -350,7 +350,8 @@ impl Containerd<'_> {
         address.trim_start_matches("unix://").to_owned()
     }
 
-    /// The processes of shims that this containerd has started, by their directories in /proc.
+    /// The processes of shims that this containerd has started, by their directories in /proc; a helper of one that is at
+    /// work is among them.
     fn shims(&self) -> Vec<PathBuf> {
         let of_ours = |entry: fs::DirEntry| {
             let line = fs::read(entry.path().join("cmdline")).ok()?;
@@ -392,8 +393,8 @@ fn shims_of_pods_have_one_thread_and_little_memory(world: &World) -> Outcome {
             .map(|name| containerd.container(&sandbox, &config, name, "exec /bin/sleep 1000"));
         pods.push((sandbox, containers));
     }
+    wait_until("one shim serves each pod", LIMIT, || containerd.shims().len() == 3);
     let shims = containerd.shims();
-    assert_eq!(shims.len(), 3);
     let kib = |shim: &Path, names: &[&str]| {
         let text = fs::read_to_string(shim.join("smaps_rollup")).expect("smaps_rollup");
         let lines = text.lines().filter(|line| names.iter().any(|name| line.starts_with(name)));
