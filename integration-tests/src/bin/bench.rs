@@ -324,7 +324,12 @@ fn memory(runtime: &Runtime, bundles: &Bundles) -> Value {
 fn stats_cpu(runtime: &Runtime, bundles: &Bundles) -> Option<u64> {
     const LOOKS: u32 = 50;
     let id = id(runtime, 3000);
-    let succeeds = |words: &[&str]| rooted(runtime).args(words).output().expect("start").status.success();
+    // No pipe: the container would keep its end, and a reader would wait for it.
+    let succeeds = |words: &[&str]| {
+        let mut command = rooted(runtime);
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().expect("start").success()
+    };
     assert!(succeeds(&["run", "--detach", "--bundle", bundles.waiting.path(), &id]), "{}", runtime.name);
     let before = cpu_of_children();
     let had = (0..LOOKS).all(|_| succeeds(&["events", "--stats", &id]));
