@@ -1,7 +1,7 @@
 //! Values of `org.systemd.property.*` annotations, which are written as GVariant text.
 //!
-//! Read are the forms that engines and manuals use: booleans, numbers with an optional type (`uint64 5`), strings in either
-//! quotes, and arrays of strings. A property whose name ends in `Sec` is a time in seconds, as in unit files, where the bus
+//! Read are the forms that engines and manuals use: booleans, numbers (`uint64 5`; one without a type is an int32, as in
+//! all GVariant text, and systemd refuses another), strings in either quotes, and arrays of strings. A property whose name ends in `Sec` is a time in seconds, as in unit files, where the bus
 //! wants microseconds under a name that ends in `USec`.
 
 use sys::{Error, Result};
@@ -51,7 +51,19 @@ fn value(text: &str) -> Option<Value> {
     }
     match quoted(text) {
         Some(text) => Some(Value::Text(text)),
-        None => untyped(text).parse().ok().map(Value::Number),
+        None => number(text),
+    }
+}
+
+fn number(text: &str) -> Option<Value> {
+    let Some((kind, digits)) = text.split_once(' ') else { return text.parse().ok().map(Value::Int32) };
+    let digits = digits.trim();
+    match kind {
+        "int32" | "@i" => digits.parse().ok().map(Value::Int32),
+        "uint32" | "@u" => digits.parse().ok().map(Value::Uint32),
+        "int64" | "@x" => digits.parse().ok().map(Value::Int64),
+        "uint64" | "@t" => digits.parse().ok().map(Value::Number),
+        _ => None,
     }
 }
 
@@ -77,6 +89,11 @@ mod tests {
             ("TimeoutStopSec", "uint64 30", "TimeoutStopUSec", Value::Number(30_000_000)),
             ("TimeoutStopSec", "1.5", "TimeoutStopUSec", Value::Number(1_500_000)),
             ("TimeoutStopUSec", "uint64 30", "TimeoutStopUSec", Value::Number(30)),
+            // Podman writes these two.
+            ("KillSignal", "15", "KillSignal", Value::Int32(15)),
+            ("TimeoutStopUSec", "@t 10000000", "TimeoutStopUSec", Value::Number(10_000_000)),
+            ("IOSchedulingClass", "int64 -2", "IOSchedulingClass", Value::Int64(-2)),
+            ("CPUSchedulingPriority", "uint32 2", "CPUSchedulingPriority", Value::Uint32(2)),
             ("DefaultDependencies", "true", "DefaultDependencies", Value::Bool(true)),
             (
                 "After",

@@ -7,6 +7,12 @@
 pub(super) enum Value {
     /// `b`
     Bool(bool),
+    /// `i`
+    Int32(i32),
+    /// `u`
+    Uint32(u32),
+    /// `x`
+    Int64(i64),
     /// `t`
     Number(u64),
     /// `s`
@@ -28,6 +34,9 @@ impl Value {
     pub(super) fn signature(&self) -> &'static str {
         match self {
             Self::Bool(_) => "b",
+            Self::Int32(_) => "i",
+            Self::Uint32(_) => "u",
+            Self::Int64(_) => "x",
             Self::Number(_) => "t",
             Self::Text(_) => "s",
             Self::Texts(_) => "as",
@@ -41,6 +50,9 @@ impl Value {
     fn write(&self, out: &mut Writer) {
         match self {
             Self::Bool(value) => out.u32(u32::from(*value)),
+            Self::Int32(value) => out.u32(value.cast_unsigned()),
+            Self::Uint32(value) => out.u32(*value),
+            Self::Int64(value) => out.u64(value.cast_unsigned()),
             Self::Number(value) => out.u64(*value),
             Self::Text(text) => out.text(text),
             Self::Texts(texts) => out.array(4, |out| texts.iter().for_each(|text| out.text(text))),
