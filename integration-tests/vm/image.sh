@@ -65,7 +65,7 @@ initramfs() {
   mkdir -p "$work"/{bin,dev,lib,proc,root,sys}
   cp "$root/bin/busybox" "$work/bin/"
   install -m 0755 guest/init "$work/init"
-  for module in virtio_blk ext4; do
+  for module in virtio_pci virtio_blk virtio_console ext4; do
     chroot "$root" modprobe --set-version "$kernel" --show-depends "$module" 2>/dev/null
   done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r path; do
     cp "$root$path" "$work/lib/"
