@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         nothing_is_left_after_a_failed_start,
         a_user_has_scopes_in_a_manager_of_his_own,
         a_systemd_runs_inside,
+        podman_makes_its_containers_scopes,
     ])
 }
 
@@ -248,6 +249,7 @@ fn annotations_become_properties(world: &World) -> Outcome {
     let bundle = annotated(
         sleeping(world),
         json!({"org.systemd.property.TimeoutStopUSec": "uint64 7000000", "org.systemd.property.Description": "'it'",
+            "org.systemd.property.KillSignal": "10",
             "org.systemd.property.CollectMode": "'inactive-or-failed'"}),
     );
     let id = world.id();
@@ -257,9 +259,12 @@ fn annotations_become_properties(world: &World) -> Outcome {
         return skip("no systemd with v2 groups");
     }
     let scope = scope(world, &bundle, "orlop-ID.scope");
-    for (property, value) in
-        [("TimeoutStopUSec", "7s"), ("Description", "it"), ("CollectMode", "inactive-or-failed")]
-    {
+    for (property, value) in [
+        ("TimeoutStopUSec", "7s"),
+        ("Description", "it"),
+        ("KillSignal", "10"),
+        ("CollectMode", "inactive-or-failed"),
+    ] {
         assert_eq!(scope.show(property), value, "{property}");
     }
     scope.delete();
@@ -438,6 +443,52 @@ fn a_systemd_runs_inside(world: &World) -> Outcome {
     });
     world.orlop(&["delete", "--force", &scope.id]).ok();
     assert_eq!(scope.show("LoadState"), "not-found");
+    Ok(())
+}
+
+/// Podman's own choice on such a host; it names slice and scope, and asks systemd about them by itself.
+fn podman_makes_its_containers_scopes(world: &World) -> Outcome {
+    if !managed() || !Path::new("/usr/bin/podman").exists() {
+        return skip("no systemd with v2 groups, or no podman");
+    }
+    let rootfs = world.bundle().rootfs("").display().to_string();
+    let podman = |words: &[&str]| {
+        let mut command = Command::new("/usr/bin/podman");
+        for (option, place) in [("--root", "podman"), ("--runroot", "podman-run"), ("--tmpdir", "podman-tmp")]
+        {
+            command.arg(option).arg(world.path(place));
+        }
+        command.arg("--runtime").arg(&world.runtime).args(["--cgroup-manager", "systemd"]);
+        command.args(["--events-backend", "file", "--storage-driver", "vfs"]);
+        world.finish(command.args(words))
+    };
+    let (name, plain) = (world.id(), ["--network", "none", "--rootfs"]);
+    let run = |options: &[&str], program: &[&str]| {
+        podman(&[&["run"], options, &plain, &[rootfs.as_str()], program].concat())
+    };
+    assert_eq!(run(&["--rm"], &["/bin/sh", "-c", "exit 7"]).code, Some(7));
+    let limits = ["--detach", "--name", &name, "--memory", "64m", "--pids-limit", "50", "--cpus", "0.5"];
+    let id = run(&limits, &["/bin/sleep", "1000"]).ok().out.trim().to_owned();
+    let unit = format!("libpod-{id}.scope");
+    for (property, value) in [
+        ("ActiveState", "active"),
+        ("MemoryMax", "67108864"),
+        ("TasksMax", "50"),
+        ("CPUQuotaPerSecUSec", "500ms"),
+    ] {
+        assert_eq!(show(world, &unit, property), value, "{property}");
+    }
+    let group = Path::new("/sys/fs/cgroup").join(show(world, &unit, "ControlGroup").trim_start_matches('/'));
+    let memory = || fs::read_to_string(group.join("memory.max")).unwrap_or_default().trim().to_owned();
+    assert_eq!(memory(), "67108864");
+    assert_eq!(podman(&["exec", &name, "echo", "inside"]).ok().out, "inside\n");
+    podman(&["update", "--memory", "80m", &name]).ok();
+    reload(world);
+    assert_eq!(memory(), "83886080");
+    podman(&["stop", "--time", "1", &name]).ok();
+    podman(&["rm", &name]).ok();
+    wait_until("the unit is forgotten", LIMIT, || show(world, &unit, "LoadState") == "not-found");
+    assert!(!group.exists());
     Ok(())
 }
 
