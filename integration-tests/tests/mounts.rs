@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         mounts_happen_in_listed_order,
         propagation_options_are_applied,
         root_propagation_is_applied,
+        a_shared_root_leaves_the_mounts_of_the_host,
         mounts_of_the_host_arrive_in_a_slave_only,
         data_reaches_the_filesystem,
         an_unknown_option_is_refused_and_named,
@@ -317,6 +318,27 @@ fn root_propagation_is_applied(world: &World) -> Outcome {
     world.only_orlop()?;
     let unknown = world.bundle().edit(|config| config["linux"]["rootfsPropagation"] = json!("sideways"));
     world.refused(&unknown).says("rootfsPropagation");
+    Ok(())
+}
+
+/// A host whose root is shared, as systemd makes it: what the container takes down must not go there.
+fn a_shared_root_leaves_the_mounts_of_the_host(world: &World) -> Outcome {
+    for option in ["--no-pivot=false", "--no-pivot"] {
+        for value in ["shared", "rshared", "slave", "private"] {
+            let bundle = world.bundle().args(&["/bin/true"]);
+            let bundle = bundle.edit(|config| config["linux"]["rootfsPropagation"] = json!(value));
+            let id = world.id();
+            let inner = "mount --make-rshared / || exit 99\ncut -d' ' -f5 /proc/self/mountinfo\necho == \n\
+                \"$@\"\ncut -d' ' -f5 /proc/self/mountinfo";
+            let mut command = std::process::Command::new("/usr/bin/unshare");
+            command.args(["--mount", "--propagation", "private", "/bin/bash", "-c", inner, "bash"]);
+            command.arg(&world.runtime).arg("--root").arg(&world.root);
+            command.args(["run", option, "--bundle", bundle.path(), &id]);
+            let ran = world.finish(&mut command).ok();
+            let (before, after) = ran.out.split_once("==\n").expect("two lists");
+            assert_eq!(after, before, "{option} {value}");
+        }
+    }
     Ok(())
 }
 

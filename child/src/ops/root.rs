@@ -5,7 +5,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, dup};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 use rustix::process::{chroot, fchdir, pivot_root};
-use sys::mount::{MOUNT_ATTR_RDONLY, MountAttr, mount_setattr};
+use sys::mount::{AT_RECURSIVE, MOUNT_ATTR_RDONLY, MountAttr, mount_setattr};
 
 use super::mounts::{attach, clone_tree, open_host_directory};
 use super::paths::stat;
@@ -20,6 +20,8 @@ const MS_MOVE: u32 = 0x2000;
 const MS_SHARED: u32 = 0x10_0000;
 /// The mount is in no peer group (sys/mount.h).
 const MS_PRIVATE: u64 = 0x4_0000;
+/// The mount follows its peer group and tells it nothing (sys/mount.h).
+const MS_SLAVE: u64 = 0x8_0000;
 
 impl Executor<'_> {
     pub(crate) fn host_propagation(&mut self, flags: u32) -> Result<(), Failure> {
@@ -52,8 +54,7 @@ impl Executor<'_> {
     }
 
     pub(crate) fn enter_root(&mut self, inode: (u64, u64), of_init: Text<'_>) -> Result<(), Failure> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(CWD, c"/", flags, Mode::empty()).called("openat")?;
+        let root = open_slash()?;
         let seen = stat(&root).called("statx")?;
         let found = (device_number(&seen), seen.stx_ino);
         if found != inode && Some(found) != self.root_of(of_init) {
@@ -73,8 +74,15 @@ impl Executor<'_> {
 
     #[expect(clippy::disallowed_methods, reason = "this is the child")]
     pub(crate) fn pivot_root(&mut self) -> Result<(), Failure> {
+        let shared = if self.host_shared { Some(open_slash()?) } else { None };
         fchdir(self.root()?).called("fchdir")?;
         pivot_root(c".", c".").called("pivot_root")?;
+        if let Some(old) = shared {
+            // Where the tree has peers, what is unmounted in it is unmounted on the host as well: all of it. Not before,
+            // because what is mounted for the container hangs in the same tree until now.
+            let attr = MountAttr { propagation: MS_SLAVE, ..MountAttr::default() };
+            mount_setattr(&old, AT_RECURSIVE, &attr).called("mount_setattr")?;
+        }
         // The old root is now mounted upon the new one and is what `.` names.
         unmount(c".", UnmountFlags::DETACH).called("umount2")?;
         rustix::process::chdir(c"/").called("chdir")
@@ -82,6 +90,18 @@ impl Executor<'_> {
 
     #[expect(clippy::disallowed_methods, reason = "this is the child")]
     pub(crate) fn move_root(&mut self) -> Result<(), Failure> {
+        if self.host_shared {
+            // What is unmounted from a shared mount goes on the host too. The rest of the tree keeps its peers.
+            mount_change(c"/", MountPropagationFlags::DOWNSTREAM).called("mount")?;
+            for path in [c"/proc", c"/sys"] {
+                let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+                match mount_change(path, flags) {
+                    // Not a mount, or not there: nothing to hide below.
+                    Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+                    Err(errno) => return Err(Failure::new("mount", errno)),
+                }
+            }
+        }
         // The host's tree stays below the new root, so its unmasked proc and sys must go first.
         for path in [c"/proc", c"/sys"] {
             hide_from_below(path)?;
@@ -100,6 +120,10 @@ impl Executor<'_> {
         let attr = MountAttr { attr_set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
         mount_setattr(self.root()?, 0, &attr).called("mount_setattr")
     }
+}
+
+fn open_slash() -> Result<OwnedFd, Failure> {
+    openat(CWD, c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).called("openat")
 }
 
 /// Takes the mount that holds `directory` out of its peer group: pivot_root(2) refuses a shared parent, and what the
