@@ -24,7 +24,8 @@ pub enum Op<'a> {
     DieWithParent,
     /// Closes /proc/PID/{fd,exe,mem} and ptrace(2) to everyone inside the container. prctl(PR_SET_DUMPABLE).
     NonDumpable,
-    /// Gives every signal its default disposition and unblocks all.
+    /// Gives every signal its default disposition and unblocks all. Until execve(2) the four that ask to end do so even as
+    /// process 1, for which the kernel would drop them.
     ResetSignals,
     /// umask(2).
     Umask { mask: u32 },
@@ -106,7 +107,7 @@ pub enum Op<'a> {
     Symlink { path: Text<'a>, text: Text<'a>, existing: Existing },
     /// A new pty of the container's devpts: its end becomes 0 to 2 and the controlling terminal, and is bound at
     /// /dev/console; the other end goes to the parent. `rows` and `columns` of 0 leave the size unset.
-    Console { rows: u16, columns: u16, uid: u32, bind: Placement },
+    Console { rows: u16, columns: u16, uid: u32, bind: Placement, newlines: Newlines },
     /// Makes the root the container's: pivot_root(".", ".") and the old tree detached.
     PivotRoot,
     /// Without pivot_root (a root on the initramfs): the tree is moved over `/`, then chroot(2).
@@ -266,6 +267,16 @@ pub enum Placement {
     StdioOnly,
 }
 
+/// What becomes of a newline that the program writes to its terminal (ONLCR, termios(3)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Newlines {
+    /// A carriage return comes before it, as on every new terminal.
+    #[default]
+    Translated,
+    /// It stays as it is: the output goes to a file or another program.
+    AsWritten,
+}
+
 /// Whether an absent directory is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Create {
@@ -301,8 +312,10 @@ pub struct Hook<'a> {
     pub path: Text<'a>,
     /// argv, the name included.
     pub args: List<'a>,
-    /// The whole environment.
+    /// The environment.
     pub env: List<'a>,
+    /// Whether the HOME that was looked up for the program is added to it.
+    pub home: HookHome,
     /// The state's JSON text up to the number of the pid.
     pub state_head: Bytes<'a>,
     /// The state's JSON text after the pid.
@@ -311,6 +324,15 @@ pub struct Hook<'a> {
     pub timeout_ms: u32,
     /// Where its standard output and error go: a file that the parent reads after a failure.
     pub output: Fd,
+}
+
+/// Whose HOME a hook has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum HookHome {
+    /// What its environment says.
+    OfHook,
+    /// The program's, whose environment it has.
+    OfProgram,
 }
 
 /// The arguments of sched_setattr(2).

@@ -19,8 +19,14 @@ const VALUE: usize = 3;
 const CALL: usize = 4;
 const CALL_WORDS: usize = 8;
 const LISTENER: usize = 12;
+/// The time from which the stamps count, in nanoseconds since 1970, low half first; 0 where nobody asked for stamps.
+const ORIGIN: usize = 13;
 const RAN: usize = 15;
 const FIRST_RAN: usize = 16;
+/// How many steps are stamped at most. Their stamps follow their numbers.
+const STAMPED: usize = (WORDS - FIRST_RAN) / 2;
+/// A stamp counts these nanoseconds: 32 bits last seven minutes.
+const STAMP_NS: u64 = 100;
 
 /// How far the child came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
@@ -111,11 +117,32 @@ impl Page {
         Some(self.load(LISTENER)).filter(|number| *number != 0)
     }
 
-    /// Notes that a step begins.
-    pub fn begin(self, step: u32) {
+    /// Asks the child for the time at which each step begins; `now` is in nanoseconds since 1970.
+    pub fn time_steps(self, now: u64) {
+        self.store(ORIGIN + 1, (now >> 32) as u32);
+        self.store(ORIGIN, now as u32);
+    }
+
+    fn origin(self) -> u64 {
+        u64::from(self.load(ORIGIN)) | u64::from(self.load(ORIGIN + 1)) << 32
+    }
+
+    fn room(self) -> usize {
+        if self.origin() == 0 { WORDS - FIRST_RAN } else { STAMPED }
+    }
+
+    /// Notes that a step begins. The clock is read only if somebody asked for the time.
+    pub fn begin(self, step: u32, clock: impl Fn() -> u64) {
         let count = self.load(RAN) as usize;
         self.store(STEP, step);
-        self.store(FIRST_RAN.saturating_add(count).min(WORDS - 1), step);
+        if count < self.room() {
+            self.store(FIRST_RAN + count, step);
+        }
+        let origin = self.origin();
+        if origin != 0 && count < STAMPED {
+            let stamp = clock().saturating_sub(origin) / STAMP_NS;
+            self.store(FIRST_RAN + STAMPED + count, u32::try_from(stamp).unwrap_or(u32::MAX));
+        }
         self.store(RAN, u32::try_from(count.saturating_add(1)).unwrap_or(u32::MAX));
     }
 
@@ -124,10 +151,16 @@ impl Page {
         self.load(STEP)
     }
 
-    /// The steps that began, in order; the page has room for about a thousand.
-    pub fn ran(self) -> impl Iterator<Item = u32> {
-        let count = (self.load(RAN) as usize).min(WORDS - FIRST_RAN);
-        (FIRST_RAN..FIRST_RAN + count).map(move |index| self.load(index))
+    /// The steps that began, in order, with the time of that in nanoseconds since 1970 or 0; the page has room for about a
+    /// thousand steps, and for half as many with their times.
+    pub fn ran(self) -> impl Iterator<Item = (u32, u64)> {
+        let (count, origin) = ((self.load(RAN) as usize).min(self.room()), self.origin());
+        let at = move |index| match self.load(FIRST_RAN + STAMPED + index) {
+            0 => 0,
+            stamp if origin != 0 => origin + u64::from(stamp) * STAMP_NS,
+            _ => 0,
+        };
+        (0..count).map(move |index| (self.load(FIRST_RAN + index), at(index)))
     }
 
     /// Notes the failure of the step that began last.

@@ -101,7 +101,9 @@ impl<'a> Executor<'a> {
 
     fn run_steps(&mut self, count: u32, mut rest: &'a [u8]) {
         for index in 0..count {
-            self.page.begin(index);
+            // A filter may refuse the clock.
+            let filtered = self.filtered;
+            self.page.begin(index, || if filtered { 0 } else { sys::task::realtime() });
             let done = match postcard::take_from_bytes::<Op<'a>>(rest) {
                 Ok((op, after)) => {
                     rest = after;
@@ -164,7 +166,9 @@ impl<'a> Executor<'a> {
             Op::Remount { target, flags, data } => self.remount(target, flags, data),
             Op::Device { path, device } => self.device(path, device),
             Op::Symlink { path, text, existing } => self.symlink(path, text, existing),
-            Op::Console { rows, columns, uid, bind } => self.console((rows, columns), uid, bind),
+            Op::Console { rows, columns, uid, bind, newlines } => {
+                self.console((rows, columns), uid, (bind, newlines))
+            }
             Op::PivotRoot => self.pivot_root(),
             Op::MoveRoot => self.move_root(),
             Op::RootPropagation { flags } => self.root_propagation(flags),

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         sub_groups_stay_beneath_the_container,
         no_descriptor_of_the_host_is_seen_inside,
         the_first_process_that_changed_its_root_is_followed,
+        a_process_may_come_through_a_pipe,
         a_thousand_execs_leave_nothing,
         parallel_execs_do_not_disturb_each_other,
         a_failed_exec_leaves_nothing,
@@ -745,18 +746,43 @@ fn the_first_process_that_changed_its_root_is_followed(world: &World) -> Outcome
     Ok(())
 }
 
+/// As shells make it of `--process <(...)`.
+fn a_process_may_come_through_a_pipe(world: &World) -> Outcome {
+    let id = world.started(&waiting(world));
+    let process = r#"{"args": ["/bin/echo", "from a pipe"], "cwd": "/"}"#;
+    let prelude = format!("printf '%s' '{process}' |");
+    let ran = world.orlop_after(&prelude, &["exec", "--process", "/dev/stdin", &id]).ok();
+    assert_eq!(ran.out, "from a pipe\n");
+    Ok(())
+}
+
+/// As many as `ORLOP_EXECS` says, else a thousand.
 fn a_thousand_execs_leave_nothing(world: &World) -> Outcome {
+    let count: i32 = std::env::var("ORLOP_EXECS").map_or(1000, |count| count.parse().unwrap());
     let id = world.started(&waiting(world));
     let pid = world.pid(&id);
     exec(world, &id, &[], &["/bin/true"]).ok();
-    let before = residue(world, pid);
-    for number in 0..1000 {
+    let (before, used) = (residue(world, pid), memory(pid));
+    for number in 0..count {
         let code = number % 200;
-        let ran = exec(world, &id, &[], &["/bin/sh", "-c", &format!("exit {code}")]);
-        assert_eq!(ran.code, Some(code));
+        let mut command = world.command(&["exec", &id, "/bin/sh", "-c", &format!("exit {code}")]);
+        assert_eq!(command.status().unwrap().code(), Some(code), "exec {number}");
     }
     assert_eq!(residue(world, pid), before);
+    let grown = memory(pid).saturating_sub(used);
+    assert!(grown < 1 << 20, "{count} execs left {grown} bytes charged to the container");
     Ok(())
+}
+
+/// What the kernel charges to the memory group of a process, in bytes; 0 where no such controller is mounted.
+fn memory(pid: i32) -> u64 {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let files = groups.lines().filter_map(|line| match line.splitn(3, ':').collect::<Vec<_>>()[..] {
+        [_, "memory", path] => Some(format!("/sys/fs/cgroup/memory{path}/memory.usage_in_bytes")),
+        [_, "", path] => Some(format!("/sys/fs/cgroup{path}/memory.current")),
+        _ => None,
+    });
+    files.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok()).max().unwrap_or(0)
 }
 
 /// What an exec could leave: processes of the container, cgroups, files of the state, descriptors of the first process.

@@ -293,7 +293,7 @@ fn the_end_of_input_ends_a_program_that_reads(world: &World) -> Outcome {
     std::io::Write::write_all(&mut stdin, b"one\ntwo").unwrap();
     drop(stdin);
     let text = String::from_utf8(read_all(stdout)).unwrap();
-    assert_eq!(text, "one\r\ntwoover\r\n");
+    assert_eq!(text, "one\ntwoover\n");
     assert_eq!(code(&mut child), Some(0));
     Ok(())
 }
@@ -353,7 +353,7 @@ fn a_console_that_is_opened_for_each_message_is_relayed(world: &World) -> Outcom
     std::thread::sleep(Duration::from_millis(500));
     assert!(ticks(child.id()) < 20, "the run spins");
     let text = String::from_utf8(read_all(child.stdout.take().unwrap())).unwrap();
-    assert_eq!(text, "one\r\ntwo\r\nthree\r\n");
+    assert_eq!(text, "one\ntwo\nthree\n");
     assert_eq!(code(&mut child), Some(0));
     Ok(())
 }

@@ -25,8 +25,9 @@ fn main() -> ExitCode {
         a_failing_poststop_hook_is_a_warning,
         a_timeout_of_a_hook_may_be_longer_than_that_of_the_phase,
         the_phase_ends_a_hook_without_a_timeout,
-        hooks_have_an_empty_environment,
+        hooks_of_the_host_have_an_empty_environment,
         every_hook_gets_its_own_state,
+        a_hook_before_the_root_changes_begins_in_the_root,
         a_limit_too_low_for_init_is_said,
     ])
 }
@@ -134,7 +135,7 @@ fn the_phase_ends_a_hook_without_a_timeout(world: &World) -> Outcome {
     Ok(())
 }
 
-fn hooks_have_an_empty_environment(world: &World) -> Outcome {
+fn hooks_of_the_host_have_an_empty_environment(world: &World) -> Outcome {
     let out = world.path("out");
     fs::create_dir(&out).unwrap();
     let mut bundle = world.bundle().args(&["/bin/sleep", "1000"]).bind(&out, "/out", &["bind"]);
@@ -150,7 +151,12 @@ fn hooks_have_an_empty_environment(world: &World) -> Outcome {
     let id = world.started(&bundle);
     for kind in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart"] {
         let environment = fs::read(format!("{out}/{kind}")).unwrap();
-        assert!(environment.is_empty(), "{kind}: {}", String::from_utf8_lossy(&environment));
+        let text = String::from_utf8_lossy(&environment);
+        match kind {
+            // runc gives the program's to a hook of the container that has none.
+            "startContainer" => assert!(text.contains("PATH=") && text.contains("HOME=/"), "{text}"),
+            _ => assert!(environment.is_empty(), "{kind}: {text}"),
+        }
     }
     world.orlop(&["delete", "--force", &id]).ok();
     Ok(())
@@ -193,6 +199,13 @@ fn every_hook_gets_its_own_state(world: &World) -> Outcome {
         assert_eq!(state["ociVersion"], "1.0.2", "{kind}");
         assert_eq!(state["annotations"], json!({"it.key": "value"}), "{kind}");
     }
+    Ok(())
+}
+
+fn a_hook_before_the_root_changes_begins_in_the_root(world: &World) -> Outcome {
+    let bundle =
+        shell(world.shell("cat /made-here"), "createContainer", "echo by the hook >./made-here", None);
+    assert_eq!(world.output_of(&bundle).trim(), "by the hook");
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     harness::main(cases![
+        a_created_container_ends_at_a_signal_that_asks_for_it,
         run_returns_the_programs_output_and_exit_code,
         run_ended_by_a_signal_returns_128_and_the_signal,
         run_leaves_no_container,
@@ -687,5 +688,22 @@ fn two_containers_do_not_see_each_other(world: &World) -> Outcome {
     }
     world.orlop(&["delete", "--force", &first]).ok();
     assert_eq!(world.status(&second), "running");
+    Ok(())
+}
+
+/// The kernel drops such a signal for the first process of a pid namespace, unless that handles it.
+fn a_created_container_ends_at_a_signal_that_asks_for_it(world: &World) -> Outcome {
+    for signal in ["TERM", "INT", "HUP", "QUIT"] {
+        let id = world.create(&world.shell("exec sleep 1000"));
+        world.orlop(&["kill", &id, signal]).ok();
+        world.wait_stopped(&id);
+        world.orlop(&["start", &id]).fails();
+        world.orlop(&["delete", &id]).ok();
+    }
+    // The program itself begins with default dispositions.
+    let id = world.started(&world.shell("grep SigCgt /proc/self/status; exec sleep 1000"));
+    let caught = fs::read_to_string(format!("/proc/{}/status", world.pid(&id))).unwrap();
+    assert!(caught.contains("SigCgt:\t0000000000000000"), "{caught}");
+    world.orlop(&["delete", "--force", &id]).ok();
     Ok(())
 }

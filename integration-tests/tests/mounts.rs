@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     harness::main(cases![
+        a_dangling_link_of_the_image_is_followed_inside_the_container,
         default_mounts_are_as_configured,
         classic_options_set_and_clear_their_flags,
         access_time_options_set_their_mode,
@@ -636,5 +637,29 @@ fn a_missing_root_is_refused_and_named(world: &World) -> Outcome {
     world.refused(&bundle).says("no-such-root");
     let none = world.bundle().edit(|config| drop(config.as_object_mut().unwrap().remove("root")));
     world.refused(&none);
+    Ok(())
+}
+
+/// Images link /etc/resolv.conf into a /run that is empty. What is made is inside the root, whatever the link says.
+fn a_dangling_link_of_the_image_is_followed_inside_the_container(world: &World) -> Outcome {
+    let source = world.file("resolv", "by the host");
+    let cases = [
+        ("../run/resolve/stub.conf", "/run/resolve/stub.conf"),
+        ("/var/lib/deep/er/file", "/var/lib/deep/er/file"),
+        ("../../../../it-escape", "/it-escape"),
+        ("first", "/tmp/second"),
+    ];
+    for (link, target) in cases {
+        let bundle = world.shell(&format!("cat /etc/dangling {target}"));
+        fs::create_dir_all(bundle.rootfs("etc")).unwrap();
+        symlink(link, bundle.rootfs("etc/dangling")).unwrap();
+        symlink("/tmp/second", bundle.rootfs("etc/first")).unwrap();
+        let bundle = bundle.bind(&source, "/etc/dangling", &["bind", "ro"]);
+        assert_eq!(world.output_of(&bundle), "by the hostby the host", "{link}");
+    }
+    assert!(!std::path::Path::new("/it-escape").exists());
+    let bundle = world.shell("true");
+    symlink("loop", bundle.rootfs("loop")).unwrap();
+    world.refused(&bundle.bind(&source, "/loop", &["bind"])).says("ELOOP");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `plan` against what happens: the steps that it prints are those that a run of the same bundle then takes.
 //!
-//! `plan --bundle B` prints one step a line, `step NNN what` or `step NNN key: what`. A run with `--debug` logs a
-//! line with the same text when a step is done. Both are compared for twenty configurations.
+//! `plan --bundle B` prints one step a line, `step NNN what` or `step NNN key: what`. A run with `--timing` names the
+//! steps that it took in the same words. Both are compared for twenty configurations.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -99,19 +99,15 @@ fn planned(world: &World, bundle: &Bundle) -> Vec<String> {
     plan.lines().filter(|line| line.starts_with("step ")).map(without_id).collect()
 }
 
-/// The steps that a run logs as done.
+/// The steps that a run takes, as `--timing` tells them.
 fn done(world: &World, bundle: &Bundle) -> Vec<String> {
-    let (log, id) = (world.path("plan.log"), world.id());
-    let _ = fs::remove_file(&log);
-    world
-        .orlop(&["--debug", "--log", &log, "--log-format", "json", "run", "--bundle", bundle.path(), &id])
-        .ok();
-    let text = fs::read_to_string(&log).unwrap();
-    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
-    let messages = lines
-        .filter(|line| line["level"] == "debug")
-        .filter_map(|line| line["msg"].as_str().map(str::to_owned));
-    messages.filter(|message| message.starts_with("step ")).map(|message| without_id(&message)).collect()
+    let (timing, id) = (world.path("timing.json"), world.id());
+    world.orlop(&["--timing", &timing, "run", "--bundle", bundle.path(), &id]).ok();
+    let timing: Value = serde_json::from_str(&fs::read_to_string(&timing).unwrap()).unwrap();
+    let steps = timing["steps"].as_array().unwrap();
+    let number = |step: &Value| step["step"].as_str().unwrap().parse::<usize>().unwrap();
+    let text = |step: &Value| format!("step {:03} {}", number(step), step["what"].as_str().unwrap());
+    steps.iter().map(|step| without_id(&text(step))).collect()
 }
 
 /// `plan` has no container id; where a step names it, the two differ by that alone.

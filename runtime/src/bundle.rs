@@ -102,23 +102,38 @@ impl Bundle {
 /// # Errors
 /// As [`Bundle::config_text`].
 pub fn read(directory: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>> {
-    let name = || path.display().to_string();
     // Without O_NONBLOCK a FIFO of this name would hold the open for ever.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = openat(directory, path, flags, Mode::empty()).map_err(|errno| not_found(errno, name()))?;
+    let file = open(directory, path, OFlags::NONBLOCK)?;
+    let name = || path.display().to_string();
     let stat = fstat(&file).context("fstat", name)?;
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    if kind != FileType::RegularFile {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Error::new(Kind::InvalidConfig, format!("{} is no regular file", name())));
     }
-    let size = u64::try_from(stat.st_size).unwrap_or_default();
-    let mut text = Vec::with_capacity(usize::try_from(size.min(LARGEST)).unwrap_or_default() + 1);
+    let size = u64::try_from(stat.st_size).unwrap_or_default().min(LARGEST);
+    bounded(file, path, usize::try_from(size).unwrap_or_default() + 1)
+}
+
+/// Reads a JSON file that the command line names: also a pipe, as shells make it of `<(...)`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_argument(path: &Path) -> Result<Vec<u8>> {
+    bounded(open(CWD, path, OFlags::empty())?, path, 0)
+}
+
+fn open(directory: BorrowedFd<'_>, path: &Path, more: OFlags) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | more;
+    openat(directory, path, flags, Mode::empty())
+        .map_err(|errno| not_found(errno, path.display().to_string()))
+}
+
+fn bounded(file: OwnedFd, path: &Path, capacity: usize) -> Result<Vec<u8>> {
+    let name = || path.display().to_string();
+    let mut text = Vec::with_capacity(capacity);
     File::from(file).take(LARGEST + 1).read_to_end(&mut text).context("read", name)?;
     if text.len() as u64 > LARGEST {
-        return Err(Error::new(
-            Kind::InvalidConfig,
-            format!("{} is larger than {} MiB", name(), LARGEST >> 20),
-        ));
+        let what = format!("{} is larger than {} MiB", name(), LARGEST >> 20);
+        return Err(Error::new(Kind::InvalidConfig, what));
     }
     Ok(text)
 }

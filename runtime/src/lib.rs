@@ -19,6 +19,7 @@ pub mod launch;
 pub mod limits;
 pub mod netlink;
 pub mod notify;
+pub mod phase;
 pub mod pid_file;
 pub mod plan;
 pub mod plan_criu;

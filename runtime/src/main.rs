@@ -17,14 +17,16 @@ fn main() -> ExitCode {
     };
     let inherited = commands::inherited(&invocation.command);
     let is_exec = matches!(invocation.command, args::Command::Exec(_));
-    let log = match log::install(&invocation.globals.log) {
+    let log = match log::install(&invocation.globals.log, invocation.globals.timing.as_deref()) {
         Ok(log) => log,
         Err(error) => {
             eprintln!("orlop: {error}");
             return ExitCode::FAILURE;
         }
     };
-    match inherited.and_then(|inherited| commands::run(invocation, inherited)) {
+    let ran = inherited.and_then(|inherited| commands::run(invocation, inherited));
+    let timed = log.write_timing();
+    match ran.and_then(|code| timed.map(|()| code)) {
         Ok(code) => code.into(),
         Err(error) => {
             log.fail(&error);

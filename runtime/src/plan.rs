@@ -4,7 +4,6 @@
 //! the order stand beside the lines.
 
 use child::op::{Create, NoNewPrivs, Placement, Request};
-use child::page::Page;
 use child::{Fd, Op, Words};
 use seccomp::order::{NoNewPrivileges, Order, Step as Last};
 
@@ -289,7 +288,7 @@ fn finish_root<'a>(inputs: &'a Inputs<'a>, handles: Handles, steps: &mut Vec<Ste
 fn surroundings<'a>(inputs: &Inputs<'a>, handles: Handles, index: usize) -> Surroundings<'a> {
     let (state_head, state_tail) = inputs.states.get(index).copied().unwrap_or_default();
     let output = handles.hook_output.unwrap_or(Fd(-1));
-    Surroundings { state_head, state_tail, timeout_ms: inputs.hook_timeout_ms, output }
+    Surroundings { state_head, state_tail, timeout_ms: inputs.hook_timeout_ms, output, program_env: None }
 }
 
 fn before_ready<'a>(
@@ -348,7 +347,9 @@ fn last_steps<'a>(
                 steps.extend(inputs.filter.map(Filter::step));
             }
             Last::StartContainer => {
-                steps.extend(hooks.start_container_steps(surroundings(inputs, handles, 1)));
+                let program_env = Some(process.program.environment());
+                let around = Surroundings { program_env, ..surroundings(inputs, handles, 1) };
+                steps.extend(hooks.start_container_steps(around));
             }
             Last::Execve => steps.push(process.program.execute_step()),
         }
@@ -381,15 +382,6 @@ impl Plan<'_> {
         let steps =
             self.steps.iter().enumerate().map(|(index, step)| format!("step {index:03} {}", line(step)));
         opens.chain(by_parent).chain(steps).collect()
-    }
-}
-
-/// Logs the steps that ran, as the shared page has noted them, in the words of [`Plan::lines`].
-pub fn log_steps(page: Page, first: u32, text: impl Fn(u32) -> Option<String>) {
-    if tracing::enabled!(tracing::Level::DEBUG) {
-        for index in page.ran().filter(|index| *index >= first) {
-            tracing::debug!("step {index:03} {}", text(index).unwrap_or_default());
-        }
     }
 }
 

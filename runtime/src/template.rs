@@ -1,8 +1,8 @@
 //! The configuration that `spec` writes as a start for one's own.
 //!
 //! It is what users of the command know from other runtimes: a shell in a terminal on a read-only root, three
-//! capabilities, the usual mounts, masks and namespaces. The cgroup namespace is always among them, on version 1 of the
-//! cgroups as well, because without it a container sees the names of the host's groups.
+//! capabilities, the usual mounts, masks and namespaces. A cgroup namespace is among them where all groups are of version 2,
+//! as with runc: scripts that work on the result add the namespace on version 1, and two of a kind are an error.
 
 use std::fs::File;
 use std::io::Write;
@@ -30,12 +30,21 @@ pub enum Template {
     },
 }
 
+/// The cgroups of the host for which a configuration is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cgroups {
+    /// All of version 2.
+    Unified,
+    /// Version 1, or both.
+    Other,
+}
+
 impl Template {
     /// Writes config.json into `directory`.
     ///
     /// # Errors
     /// [`Kind::AlreadyExists`] rather than overwriting one.
-    pub fn write(self, directory: BorrowedFd<'_>) -> Result<()> {
+    pub fn write(self, cgroups: Cgroups, directory: BorrowedFd<'_>) -> Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file =
             openat(directory, CONFIG, flags, Mode::from_raw_mode(0o666)).map_err(|errno| match errno {
@@ -44,20 +53,25 @@ impl Template {
                 }
                 errno => Error::kernel(CONFIG, "open", errno),
             })?;
-        File::from(file).write_all(self.text().as_bytes()).context("write", || CONFIG.to_owned())
+        File::from(file).write_all(self.text(cgroups).as_bytes()).context("write", || CONFIG.to_owned())
     }
 
     /// The JSON text.
-    pub fn text(self) -> String {
+    pub fn text(self, cgroups: Cgroups) -> String {
         let (devpts, sys, linux) = match self {
             Self::Root => (", \"gid=5\"", SYS, RESOURCES.to_owned()),
             Self::Rootless { uid, gid } => ("", SYS_OF_THE_HOST, mappings(uid, gid)),
         };
-        let namespaces = match self {
-            Self::Root => ["pid", "network", "ipc", "uts", "mount", "cgroup"],
-            Self::Rootless { .. } => ["pid", "ipc", "uts", "mount", "cgroup", "user"],
+        let own = match self {
+            Self::Root => "network",
+            Self::Rootless { .. } => "user",
         };
-        let namespaces = namespaces.map(|name| format!("\t\t\t{{ \"type\": \"{name}\" }}")).join(",\n");
+        let more = match cgroups {
+            Cgroups::Unified => &["cgroup"][..],
+            Cgroups::Other => &[],
+        };
+        let namespaces: Vec<_> = ["pid", "ipc", "uts", "mount", own].iter().chain(more).map(entry).collect();
+        let namespaces = namespaces.join(",\n");
         CONFIGURATION
             .replace("VERSION", version::NEWEST)
             .replace("DEVPTS", devpts)
@@ -65,6 +79,10 @@ impl Template {
             .replace("LINUX", &linux)
             .replace("NAMESPACES", &namespaces)
     }
+}
+
+fn entry(namespace: &&str) -> String {
+    format!("\t\t\t{{ \"type\": \"{namespace}\" }}")
 }
 
 fn mappings(uid: u32, gid: u32) -> String {
@@ -194,7 +212,7 @@ mod tests {
     use super::*;
 
     fn value(template: Template) -> serde_json::Value {
-        serde_json::from_str(&template.text()).unwrap()
+        serde_json::from_str(&template.text(Cgroups::Unified)).unwrap()
     }
 
     fn namespaces(value: &serde_json::Value) -> Vec<&str> {
@@ -216,16 +234,25 @@ mod tests {
     #[test]
     fn root_gets_a_network_and_a_device_rule() {
         let value = value(Template::Root);
-        assert_eq!(namespaces(&value), ["pid", "network", "ipc", "uts", "mount", "cgroup"]);
+        assert_eq!(namespaces(&value), ["pid", "ipc", "uts", "mount", "network", "cgroup"]);
         assert_eq!(value["linux"]["resources"]["devices"][0]["allow"], false);
         assert_eq!(value["mounts"][2]["options"][5], "gid=5");
         assert_eq!(value["mounts"][5]["type"], "sysfs");
     }
 
     #[test]
+    fn only_on_version_2_is_a_cgroup_namespace_asked_for() {
+        let text = Template::Root.text(Cgroups::Other);
+        assert_eq!(
+            namespaces(&serde_json::from_str(&text).unwrap()),
+            ["pid", "ipc", "uts", "mount", "network"]
+        );
+    }
+
+    #[test]
     fn a_user_gets_maps_and_the_sys_of_the_host() {
         let value = value(Template::Rootless { uid: 1000, gid: 100 });
-        assert_eq!(namespaces(&value), ["pid", "ipc", "uts", "mount", "cgroup", "user"]);
+        assert_eq!(namespaces(&value), ["pid", "ipc", "uts", "mount", "user", "cgroup"]);
         assert_eq!(
             value["linux"]["uidMappings"],
             serde_json::json!([{"containerID": 0, "hostID": 1000, "size": 1}])
@@ -241,9 +268,9 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("it-template-{}", std::process::id()));
         std::fs::create_dir(&directory).unwrap();
         let bundle = crate::bundle::Bundle::open(&directory).unwrap();
-        Template::Root.write(bundle.directory()).unwrap();
+        Template::Root.write(Cgroups::Other, bundle.directory()).unwrap();
         assert_eq!(bundle.config().unwrap().oci_version.as_deref(), Some(version::NEWEST));
-        let error = Template::Root.write(bundle.directory()).unwrap_err();
+        let error = Template::Root.write(Cgroups::Other, bundle.directory()).unwrap_err();
         assert_eq!(error.kind(), Kind::AlreadyExists);
         std::fs::remove_dir_all(&directory).unwrap();
     }

@@ -54,7 +54,8 @@ fn bundle(directory: &Path) {
     fs::create_dir_all(directory.join("rootfs/bin")).unwrap();
     fs::copy("/bin/busybox", directory.join("rootfs/bin/true")).unwrap();
     let mut config: serde_json::Value =
-        serde_json::from_str(&orlop::template::Template::Root.text()).unwrap();
+        serde_json::from_str(&orlop::template::Template::Root.text(orlop::template::Cgroups::Unified))
+            .unwrap();
     config["process"]["terminal"] = false.into();
     config["process"]["args"] = serde_json::json!(["/bin/true"]);
     fs::write(directory.join("config.json"), config.to_string()).unwrap();

@@ -9,7 +9,7 @@
 //! - The filter holds for everything after it. So it loads after Go, which is read from a socket; and before the
 //!   startContainer hooks, which run programs of the container: they get no calls that its own program may not make.
 //! - A listener is announced with `write`, fetched with `pidfd_getfd`, and the answer is taken with `read`. For that
-//!   reason neither `write` nor `read` may notify.
+//!   reason `write` may not notify; a `read` waits for the agent, which has the listener by then.
 
 use crate::arch::Arch;
 use crate::compile::Filter;

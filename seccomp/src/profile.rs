@@ -378,17 +378,12 @@ impl Check<'_> {
         Some(Rule { names: &syscall.names, action: action?, alternatives: alternatives(conditions) })
     }
 
-    /// Init itself announces the listener with `write` and then waits for Go with `read`. An agent that
-    /// is asked about either can only be asked after it happened.
+    /// Init announces the listener with `write`. An agent can only be asked about that after it happened.
     fn notified(&mut self, place: usize, names: &[String]) {
-        for (index, name) in names.iter().enumerate() {
-            let purpose = match name.as_str() {
-                "write" => "announces the listener",
-                "read" => "waits for start",
-                _ => continue,
-            };
-            let what = format!("SCMP_ACT_NOTIFY cannot be used for {name}: init {purpose} with it");
-            self.refuse(format!("syscalls[{place}].names[{index}]"), what);
+        for (index, _) in names.iter().enumerate().filter(|(_, name)| *name == "write") {
+            let what =
+                "SCMP_ACT_NOTIFY cannot be used for the write syscall: init announces the listener with it";
+            self.refuse(format!("syscalls[{place}].names[{index}]"), what.to_owned());
         }
     }
 

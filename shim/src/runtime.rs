@@ -275,6 +275,7 @@ fn exec_here(target: &Target, exec_id: &str, process: &[u8], streams: Streams) -
         attention: if streams.terminal { Attention::Foreground } else { Attention::Detached },
         terminal_size: None,
         timeout: PATIENCE,
+        newlines: Default::default(),
     };
     let executed = exec::exec(&target.directory()?, exec::Program::Whole(Box::new(whole)), &options)?;
     let report = Report { pid: executed.spawned.pid, ..Report::default() };

@@ -53,6 +53,24 @@ pub fn reset_dispositions() {
     }
 }
 
+/// Ends the process with 128 and the signal's number at SIGHUP, SIGINT, SIGQUIT and SIGTERM, until the next execve(2)
+/// gives them their default disposition again. The kernel drops a signal of default disposition that is sent to the
+/// first process of a pid namespace (pid_namespaces(7)), so without this they would be lost.
+pub fn end_at_termination() {
+    const SA_RESTORER: u64 = 0x0400_0000;
+    let handler = end as extern "C" fn(i32) as usize as u64;
+    // struct kernel_sigaction: handler, flags, restorer, mask. The handler does not return, so nothing is ever restored.
+    let action = [handler, SA_RESTORER, handler, u64::MAX];
+    for number in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: the action is whole, and its handler makes one system call that is safe in a handler.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, action.as_ptr(), null::<u64>(), SET_SIZE) };
+    }
+}
+
+extern "C" fn end(number: i32) {
+    crate::clone::exit(128 + number)
+}
+
 /// `int rt_sigaction(int number, NULL, &old, 8)`: whether the signal is ignored (SIG_IGN).
 pub fn is_ignored(number: i32) -> bool {
     // struct kernel_sigaction is at most four words on every architecture; the first one is the handler.

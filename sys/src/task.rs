@@ -127,6 +127,16 @@ pub fn sched_setaffinity(mask: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// `int clock_gettime(CLOCK_REALTIME, &time)`: nanoseconds since 1970. Of the clocks it is the one that no time namespace
+/// moves.
+pub fn realtime() -> u64 {
+    let mut time = [0_i64; 2];
+    // SAFETY: the array has the layout of a 64-bit struct timespec, which the kernel fills. The call cannot fail with it.
+    unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_REALTIME, time.as_mut_ptr()) };
+    let [seconds, nanoseconds] = time.map(i64::unsigned_abs);
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds)
+}
+
 /// `key_serial_t keyctl(KEYCTL_JOIN_SESSION_KEYRING, name)`.
 ///
 /// # Errors

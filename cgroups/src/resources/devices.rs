@@ -164,6 +164,8 @@ fn parse_access(text: &str) -> Option<Access> {
             'm' => Access::MKNOD.0,
             'r' => Access::READ.0,
             'w' => Access::WRITE.0,
+            // Configurations that were made for runc have it, where it means nothing.
+            'a' => 0,
             _ => return None,
         };
     }

@@ -5,13 +5,13 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, Uid, fchown, fstatfs, openat};
 use rustix::io::Errno;
 use rustix::process::ioctl_tiocsctty;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 use sys::fd::dup_to;
 
 use super::mounts::{attach, clone_tree};
 use super::paths::{make_directory, open_beneath};
 use crate::message::{Kind, Message};
-use crate::op::{Depth, Placement};
+use crate::op::{Depth, Newlines, Placement};
 use crate::page::{Called, Failure};
 use crate::run::Executor;
 
@@ -23,7 +23,7 @@ impl Executor<'_> {
         &mut self,
         size: (u16, u16),
         uid: u32,
-        placement: Placement,
+        (placement, newlines): (Placement, Newlines),
     ) -> Result<(), Failure> {
         let master = self.open_master()?;
         let peer = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
@@ -31,6 +31,11 @@ impl Executor<'_> {
         if size != (0, 0) {
             let window = Winsize { ws_row: size.0, ws_col: size.1, ws_xpixel: 0, ws_ypixel: 0 };
             tcsetwinsize(&peer, window).called("ioctl(TIOCSWINSZ)")?;
+        }
+        if newlines == Newlines::AsWritten {
+            let mut modes = tcgetattr(&peer).called("ioctl(TCGETS)")?;
+            modes.output_modes -= OutputModes::ONLCR;
+            tcsetattr(&peer, OptionalActions::Now, &modes).called("ioctl(TCSETS)")?;
         }
         give(&peer, uid)?;
         if placement == Placement::Console {

@@ -1,17 +1,21 @@
 //! Hooks inside the container's namespaces.
 
+use core::ffi::CStr;
+
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::ftruncate;
 use rustix::io::{Errno, retry_on_intr, write};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process_group, setpgid, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, chdir, fchdir, getpid, kill_process_group, setpgid, waitid,
+};
 use rustix::time::Timespec;
 use sys::clone::{Process, exit, fork_watched};
 use sys::fd::{close_range, dup_to};
 
 use super::exec::Pointers;
-use crate::op::Hook;
+use crate::op::{Hook, HookHome};
 use crate::page::{Called, Failure, KILLED};
 use crate::run::Executor;
 
@@ -20,26 +24,37 @@ impl Executor<'_> {
         // What an earlier hook printed is not part of this one's error.
         let _ = ftruncate(sys::fd::borrow(hook.output.0), 0);
         let (input, state) = pipe_with(PipeFlags::CLOEXEC).called("pipe2")?;
-        let (args, env) = (self.pointers(hook.args, None)?, self.pointers(hook.env, None)?);
+        let kept = self.home.take();
+        let home = kept.as_ref().filter(|_| hook.home == HookHome::OfProgram);
+        let home = home.and_then(|home| CStr::from_bytes_until_nul(&home.entry).ok());
+        let (args, env) = (self.pointers(hook.args, None)?, self.pointers(hook.env, home)?);
         let Some(process) = fork_watched().called("clone")? else {
-            exit(run(hook, &input, &args, &env).raw_os_error() & 0x7f)
+            exit(run(hook, self.root.as_ref(), &input, &args, &env).raw_os_error() & 0x7f)
         };
         drop(input);
         send_state(hook, &state)?;
         drop(state);
+        self.home = kept;
         finish(&process, hook.timeout_ms)
     }
 }
 
-/// The hook's own process: nothing of the runtime but three descriptors.
+/// The hook's own process: nothing of the runtime but three descriptors. Its working directory is the container's root,
+/// which a createContainer hook finds nowhere else: it sees the host's paths.
 #[expect(clippy::disallowed_methods, reason = "this is the child's child")]
-fn run(hook: &Hook<'_>, input: &OwnedFd, args: &Pointers<'_>, env: &Pointers<'_>) -> Errno {
+fn run(
+    hook: &Hook<'_>,
+    root: Option<&OwnedFd>,
+    input: &OwnedFd,
+    args: &Pointers<'_>,
+    env: &Pointers<'_>,
+) -> Errno {
     let prepared = setpgid(None, None)
+        .and_then(|()| root.map_or_else(|| chdir(c"/"), fchdir))
         .and_then(|()| dup_to(input, 0))
         .and_then(|()| dup_to(sys::fd::borrow(hook.output.0), 1))
         .and_then(|()| dup_to(sys::fd::borrow(hook.output.0), 2))
-        .and_then(|()| close_range(3, u32::MAX, 0))
-        .and_then(|()| rustix::process::chdir(c"/"));
+        .and_then(|()| close_range(3, u32::MAX, 0));
     match prepared {
         Ok(()) => {
             sys::signal::set_mask(0, None);

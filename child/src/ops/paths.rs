@@ -4,11 +4,12 @@
 //! and nothing can change between a check and its use: the descriptor is what is used afterwards.
 
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, fstatfs, mkdirat, openat, openat2,
-    statx,
+    readlinkat_raw, statx,
 };
 use rustix::io::Errno;
 
@@ -21,6 +22,9 @@ const PATH_MAX: usize = 4096;
 
 /// How often a resolution is repeated that lost a race against renames (EAGAIN).
 const ATTEMPTS: usize = 128;
+
+/// How many dangling links a path may lead through. The kernel follows forty; images have one.
+const LINKS: usize = 8;
 
 /// The magic number of procfs (linux/magic.h).
 pub(crate) const PROC_SUPER_MAGIC: i64 = 0x9fa0;
@@ -44,6 +48,17 @@ impl PathBuffer {
         }
         bytes.iter_mut().zip(head.iter().chain(tail)).for_each(|(to, from)| *to = *from);
         Ok(Self { bytes })
+    }
+
+    /// Both with a slash between them.
+    fn join(head: &[u8], tail: &[u8]) -> Result<Self, Errno> {
+        let mut path = Self::concat(head, b"/")?;
+        let slot = path.bytes.get_mut(head.len() + 1..PATH_MAX - 1).ok_or(Errno::NAMETOOLONG)?;
+        if tail.len() > slot.len() {
+            return Err(Errno::NAMETOOLONG);
+        }
+        slot.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
+        Ok(path)
     }
 
     /// The path for a system call.
@@ -98,30 +113,81 @@ pub(crate) fn split(path: &CStr) -> Result<(PathBuffer, &CStr), Errno> {
     Ok((PathBuffer::new(parent)?, name))
 }
 
-/// The directory `path` beneath `root`, made where it is absent, component by component.
-///
-/// A dangling symbolic link on the way is refused: making its target would let the image choose where.
+/// What is at a path, or where it goes on.
+#[expect(clippy::large_enum_variant, reason = "there is no heap to put a path into")]
+enum Found {
+    Open(OwnedFd),
+    /// A symbolic link without a target led here.
+    Elsewhere(PathBuffer),
+}
+
+/// The directory `path` beneath `root`, made where it is absent, component by component. Where a symbolic link dangles,
+/// its target is made, beneath the root as well: images link /etc/resolv.conf into a /run that is empty.
 pub(crate) fn make_directory(
     root: impl AsFd,
     path: &CStr,
     resolve: ResolveFlags,
 ) -> Result<OwnedFd, Failure> {
+    follow(path, |path| find_directory(&root, path, resolve))
+}
+
+fn follow(path: &CStr, find: impl Fn(&CStr) -> Result<Found, Failure>) -> Result<OwnedFd, Failure> {
+    let mut path = PathBuffer::new(path.to_bytes()).called("openat2")?;
+    for _ in 0..LINKS {
+        match find(path.as_c_str())? {
+            Found::Open(fd) => return Ok(fd),
+            Found::Elsewhere(next) => path = next,
+        }
+    }
+    Err(Failure::new("openat2", Errno::LOOP))
+}
+
+fn find_directory(root: impl AsFd, path: &CStr, resolve: ResolveFlags) -> Result<Found, Failure> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     match open_beneath(&root, path, flags, resolve) {
         Err(Errno::NOENT) => {}
-        other => return other.called("openat2"),
+        other => return other.map(Found::Open).called("openat2"),
     }
     let bytes = path.to_bytes();
     let mut parent = open_beneath(&root, c"/", flags, resolve).called("openat2")?;
     let mut start = 0;
-    while let Some(name) = component(bytes, &mut start) {
+    loop {
+        let before = bytes.get(..start).unwrap_or_default();
+        let Some(name) = component(bytes, &mut start) else { return Ok(Found::Open(parent)) };
         let prefix = PathBuffer::new(bytes.get(..start).unwrap_or(bytes)).called("openat2")?;
         parent = match open_beneath(&root, prefix.as_c_str(), flags, resolve) {
-            Err(Errno::NOENT) => make_component(&parent, name)?,
+            Err(Errno::NOENT) => {
+                let name = PathBuffer::new(name).called("mkdirat")?;
+                if let Some(next) = beyond(&parent, before, name.as_c_str(), bytes.get(start..))? {
+                    return Ok(Found::Elsewhere(next));
+                }
+                make_component(&parent, name.as_c_str())?
+            }
             other => other.called("openat2")?,
         };
     }
-    Ok(parent)
+}
+
+/// The path behind the symbolic link `name` in `parent`, which has the path `before`, with `rest` after it; `None` where
+/// `name` is no link.
+fn beyond(
+    parent: impl AsFd,
+    before: &[u8],
+    name: &CStr,
+    rest: Option<&[u8]>,
+) -> Result<Option<PathBuffer>, Failure> {
+    let mut target = [MaybeUninit::uninit(); PATH_MAX];
+    let target = match readlinkat_raw(parent, name, &mut target) {
+        Ok((target, _)) => &*target,
+        Err(Errno::INVAL | Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(Failure::new("readlinkat", errno)),
+    };
+    let before = if target.first() == Some(&b'/') { b"" } else { before };
+    let begun = PathBuffer::join(before, target).called("readlinkat")?;
+    match rest.filter(|rest| !rest.is_empty()) {
+        Some(rest) => PathBuffer::join(begun.as_c_str().to_bytes(), rest).map(Some).called("readlinkat"),
+        None => Ok(Some(begun)),
+    }
 }
 
 /// The next component of `bytes` from `start` on, which is moved behind it.
@@ -134,27 +200,34 @@ fn component<'a>(bytes: &'a [u8], start: &mut usize) -> Option<&'a [u8]> {
     name.get(..len)
 }
 
-fn make_component(parent: impl AsFd, name: &[u8]) -> Result<OwnedFd, Failure> {
-    let name = PathBuffer::new(name).called("mkdirat")?;
-    match mkdirat(&parent, name.as_c_str(), Mode::from_raw_mode(0o755)) {
-        // Somebody else made it, or it is a dangling link; the open below tells which.
+fn make_component(parent: impl AsFd, name: &CStr) -> Result<OwnedFd, Failure> {
+    match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+        // Somebody else made it; the open below tells what.
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(Failure::new("mkdirat", errno)),
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(&parent, name.as_c_str(), flags, Mode::empty()).called("openat")
+    openat(&parent, name, flags, Mode::empty()).called("openat")
 }
 
-/// The file `path` beneath `root` for something to be attached to, made empty where it is absent.
+/// The file `path` beneath `root` for something to be attached to, made empty where it is absent, behind a symbolic link
+/// that dangles as well.
 pub(crate) fn make_file(root: impl AsFd, path: &CStr, resolve: ResolveFlags) -> Result<OwnedFd, Failure> {
+    follow(path, |path| find_file(&root, path, resolve))
+}
+
+fn find_file(root: impl AsFd, path: &CStr, resolve: ResolveFlags) -> Result<Found, Failure> {
     match open_beneath(&root, path, OFlags::PATH, resolve) {
         Err(Errno::NOENT) => {}
-        other => return other.called("openat2"),
+        other => return other.map(Found::Open).called("openat2"),
     }
-    let (parent, name) = split(path).called("openat2")?;
-    let parent = make_directory(&root, parent.as_c_str(), resolve)?;
+    let (parent_path, name) = split(path).called("openat2")?;
+    let parent = make_directory(&root, parent_path.as_c_str(), resolve)?;
+    if let Some(next) = beyond(&parent, parent_path.as_c_str().to_bytes(), name, None)? {
+        return Ok(Found::Elsewhere(next));
+    }
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-    openat(&parent, name, flags, Mode::from_raw_mode(0o644)).called("openat")
+    openat(&parent, name, flags, Mode::from_raw_mode(0o644)).map(Found::Open).called("openat")
 }
 
 /// Refuses a target inside procfs, where a mount would redirect what the runtime and the container's tools read and

@@ -54,6 +54,7 @@ impl Executor<'_> {
 
     pub(crate) fn reset_signals(&self) -> Result<(), Failure> {
         sys::signal::reset_dispositions();
+        sys::signal::end_at_termination();
         sys::signal::set_mask(0, None);
         Ok(())
     }

@@ -26,8 +26,9 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, Event, Metadata, Subscriber, span};
 
 use super::args::{Exit, Stream};
+use super::timing::Timing;
 use crate::time::rfc3339;
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, phase};
 
 /// What the command line says of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -142,6 +143,7 @@ pub struct Log {
     sink: Sink,
     format: Format,
     level: Level,
+    timing: Option<Timing>,
 }
 
 #[derive(Debug)]
@@ -157,8 +159,9 @@ enum Sink {
 ///
 /// # Errors
 /// The file or the socket cannot be opened.
-pub fn install(options: &LogOptions) -> Result<Arc<Log>> {
-    let log = Arc::new(Log::open(options)?);
+pub fn install(options: &LogOptions, timing: Option<&Path>) -> Result<Arc<Log>> {
+    let timing = timing.map(|path| Timing::new(path.to_owned()));
+    let log = Arc::new(Log { timing, ..Log::open(options)? });
     tracing::dispatcher::set_global_default(Dispatch::new(Arc::clone(&log)))
         .map_err(|_| Error::new(Kind::Internal, "the log is open already"))?;
     Ok(log)
@@ -203,7 +206,7 @@ impl Log {
                 Sink::Syslog { socket: connect(Path::new("/dev/log"), "syslog")?, id: id.clone() }
             }
         };
-        Ok(Self { sink, format: options.format, level: options.level })
+        Ok(Self { sink, format: options.format, level: options.level, timing: None })
     }
 
     /// Reports the error that ends this process: a line in the log, and its text on standard error if that is
@@ -224,6 +227,14 @@ impl Log {
             line.push('\n');
             let _ = io::stderr().write_all(line.as_bytes());
         }
+    }
+
+    /// Writes what `--timing` measured.
+    ///
+    /// # Errors
+    /// The files cannot be written.
+    pub fn write_timing(&self) -> Result<()> {
+        self.timing.as_ref().map_or(Ok(()), Timing::write)
     }
 
     /// Writes one line. There is nobody to tell that a log cannot be written, so that is not an error.
@@ -264,17 +275,27 @@ fn connect(path: &Path, name: &str) -> Result<UnixDatagram> {
 /// Only the level decides what is written; spans are not used.
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        Level::of(*metadata.level()) <= self.level
+        match metadata.target() {
+            phase::STEP => self.timing.is_some(),
+            phase::PHASE if self.timing.is_some() => true,
+            _ => Level::of(*metadata.level()) <= self.level,
+        }
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level.filter())
+        Some(if self.timing.is_some() { LevelFilter::DEBUG } else { self.level.filter() })
     }
 
     fn event(&self, event: &Event<'_>) {
         let mut seen = Seen::default();
         event.record(&mut seen);
         let level = Level::of(*event.metadata().level());
+        if let Some(timing) = &self.timing {
+            measure(timing, event.metadata().target(), &seen);
+        }
+        if level > self.level || event.metadata().target() == phase::STEP {
+            return;
+        }
         self.write(&Record { level, message: &seen.message, fields: &seen.fields });
     }
 
@@ -286,6 +307,15 @@ impl Subscriber for Log {
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
     fn enter(&self, _: &span::Id) {}
     fn exit(&self, _: &span::Id) {}
+}
+
+fn measure(timing: &Timing, target: &str, seen: &Seen) {
+    let field = |name: &str| seen.fields.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value);
+    match target {
+        phase::PHASE => timing.phase(field("phase"), &seen.message),
+        phase::STEP => timing.step(field("step"), &seen.message, field("at").parse().unwrap_or(0)),
+        _ => {}
+    }
 }
 
 /// One message.

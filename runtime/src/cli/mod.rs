@@ -15,4 +15,5 @@ pub mod manual;
 mod read;
 pub mod signal;
 mod table;
+mod timing;
 mod values;

@@ -20,7 +20,7 @@ use crate::launch::delete::{Force, delete};
 use crate::launch::{self, Console, Created, FilterOf, Keyring, Notify, Options};
 use crate::notify::{self, Manager, Proxy};
 use crate::plan::RootChange;
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, phase};
 
 /// How long a phase may take when nobody says otherwise.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -85,6 +85,7 @@ fn run_attended(globals: &Globals, options: &args::Run, inherited: Vec<OwnedFd>)
         event_log::append(&created.directory, &[Event::Exited(Ending::of_status(status.as_raw()))]);
     }
     if !options.keep {
+        phase::begin!("delete", "delete the container");
         remove(&created)?;
     }
     learning.map_or(Ok(()), Learning::finish)?;
@@ -106,6 +107,7 @@ fn attend(
 ) -> Result<WaitStatus> {
     let relay = created.console.take().map(Relay::new).transpose()?;
     let proxy = begin(created, manager, options, learning)?;
+    phase::begin!("program", "the program runs as process {}", created.spawned.pid);
     foreground.attend(&created.spawned, relay, proxy)
 }
 
@@ -181,6 +183,7 @@ fn make(
         super::plan::refuse_warnings(&bundle)?;
     }
     let root = root(globals)?;
+    let newlines = super::newlines(options.console_socket.as_deref());
     let options_of_launch = Options {
         descriptors,
         console,
@@ -193,6 +196,7 @@ fn make(
         timeout: options.timeout.unwrap_or(PATIENCE),
         environment: environment(sockets, notify),
         filter,
+        newlines,
     };
     let created = launch::create(&root, &options.id, &bundle, &options_of_launch)?;
     created.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

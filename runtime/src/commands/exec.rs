@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::CWD;
 use rustix::termios::tcgetwinsize;
 
 use super::container;
@@ -15,7 +14,7 @@ use crate::cli::args::{self, ExecArguments, ExecProcess, Globals, SubCgroups};
 use crate::foreground::relay::Relay;
 use crate::foreground::{Foreground, Orphans, exit_code};
 use crate::launch::exec::{self, Attention, Changes, Options, Paused, Program, Whole};
-use crate::{Error, Result};
+use crate::{Error, Result, phase};
 
 /// A paused container may stay so for ever, and who says --ignore-paused wants to wait.
 const PATIENCE_WHEN_PAUSED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -34,6 +33,7 @@ pub(super) fn exec(globals: &Globals, options: &args::Exec, descriptors: Vec<Own
         attention: if options.detach { Attention::Detached } else { Attention::Foreground },
         terminal_size: caller_size(),
         timeout: options.timeout.unwrap_or(patience),
+        newlines: super::newlines(options.console_socket.as_deref()),
     };
     let foreground = match launch.attention {
         Attention::Detached => None,
@@ -41,6 +41,7 @@ pub(super) fn exec(globals: &Globals, options: &args::Exec, descriptors: Vec<Own
     };
     let executed = exec::exec(&directory, program(&options.process)?, &launch)?;
     executed.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    phase::begin!("program", "the program runs as process {}", executed.spawned.pid);
     let Some(foreground) = foreground else { return Ok(0) };
     let relay = executed.console.map(Relay::new).transpose()?;
     foreground.attend(&executed.spawned, relay, None).map(exit_code)
@@ -55,7 +56,7 @@ fn caller_size() -> Option<(u16, u16)> {
 fn program(process: &ExecProcess) -> Result<Program> {
     Ok(match process {
         ExecProcess::File(path) => {
-            let text = bundle::read(CWD, path)?;
+            let text = bundle::read_argument(path)?;
             Program::Whole(Box::new(Whole::parse(&text, &path.display().to_string())?))
         }
         ExecProcess::Arguments(arguments) => Program::Changed(Box::new(changes(arguments)?)),

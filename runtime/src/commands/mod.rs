@@ -21,11 +21,14 @@ mod state;
 mod update;
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
+use child::op::Newlines;
+
+use crate::Result;
 use crate::cli::args::{Command, Globals, Invocation, RootOrigin};
 use crate::id::ContainerId;
 use crate::state::{Directory, Root};
-use crate::{Error, Kind, Result};
 
 /// The descriptors that the program of `command` gets: the standard streams and those that the caller hands over. Gathered
 /// before anything of the runtime's own, the log among it, can take the number of one that is missing.
@@ -50,11 +53,6 @@ pub fn inherited(command: &Command) -> Result<Vec<OwnedFd>> {
 pub fn run(invocation: Invocation, inherited: Vec<OwnedFd>) -> Result<u8> {
     let Invocation { globals, command, warnings } = invocation;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    if globals.timing.is_some() {
-        return Err(
-            Error::new(Kind::Unsupported, "the timing of phases is not built yet").with_key("--timing")
-        );
-    }
     match command {
         Command::Create(options) => create::create(&globals, options, inherited),
         Command::Run(options) => create::run(&globals, options, inherited),
@@ -80,6 +78,13 @@ pub fn run(invocation: Invocation, inherited: Vec<OwnedFd>) -> Result<u8> {
         Command::Plan(options) => plan::plan(&globals, &options),
         Command::Validate(options) => plan::validate(&globals, &options),
     }
+}
+
+/// What a program's newlines become: a terminal needs carriage returns, a file or a pipe has no use for them. Who gets the
+/// terminal by a socket decides for itself.
+fn newlines(console_socket: Option<&Path>) -> Newlines {
+    let to_terminal = rustix::termios::isatty(sys::fd::borrow(1));
+    if to_terminal || console_socket.is_some() { Newlines::Translated } else { Newlines::AsWritten }
 }
 
 /// The directory of states, made if absent.

@@ -7,7 +7,6 @@ use cgroups::resources::blkio::BlockIo;
 use cgroups::resources::cpu::Cpu;
 use cgroups::resources::memory::Memory;
 use cgroups::resources::pids::Pids;
-use rustix::fs::CWD;
 use sys::error::Context;
 
 use super::container;
@@ -33,7 +32,7 @@ pub(super) fn update(globals: &Globals, options: &args::Update) -> Result<u8> {
 fn resources(source: &UpdateSource) -> Result<Resources> {
     match source {
         UpdateSource::Options(limits) => Ok(from_options(limits)),
-        UpdateSource::File(path) => bundle::parse(&bundle::read(CWD, path)?, &path.display().to_string()),
+        UpdateSource::File(path) => bundle::parse(&bundle::read_argument(path)?, &path.display().to_string()),
         UpdateSource::Stdin => {
             const NAME: &str = "standard input";
             let mut text = Vec::new();

@@ -40,9 +40,12 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Adds `names` as `exec --cap` does: to the bounding, effective and permitted sets. The inheritable and ambient sets
-    /// stay as they are, because a program that drops privileges would keep them.
+    /// Adds `names` as `exec --cap` does: to the bounding, effective and permitted sets. The inheritable set stays as it is,
+    /// because a program that drops privileges would keep what is added; what it has already becomes ambient, without
+    /// which a user other than root would not get it.
     pub fn add(&mut self, names: &[String]) {
+        let inheritable = |name: &&String| self.inheritable.contains(name);
+        self.ambient.extend(names.iter().filter(inheritable).cloned());
         for set in [&mut self.bounding, &mut self.effective, &mut self.permitted] {
             set.extend_from_slice(names);
         }

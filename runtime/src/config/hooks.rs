@@ -9,7 +9,8 @@
 use std::ffi::CString;
 use std::time::Duration;
 
-use child::{Bytes, Fd, Op, op};
+use child::op::HookHome;
+use child::{Bytes, Fd, List, Op, op};
 use serde::{Deserialize, Serialize};
 
 use super::Problems;
@@ -119,6 +120,8 @@ pub struct Surroundings<'a> {
     pub timeout_ms: u32,
     /// The file that collects what hooks print.
     pub output: Fd,
+    /// The program's environment, for hooks that have none of their own: runc gives it to startContainer hooks.
+    pub program_env: Option<List<'a>>,
 }
 
 /// Checks all hooks.
@@ -220,10 +223,15 @@ fn patience(hooks: &[InnerHook]) -> Duration {
 
 impl InnerHook {
     fn step<'a>(&'a self, around: Surroundings<'a>) -> Step<'a> {
+        let (env, home) = match around.program_env.filter(|_| self.env.list().count() == 0) {
+            Some(env) => (env, HookHome::OfProgram),
+            None => (self.env.list(), HookHome::OfHook),
+        };
         let hook = op::Hook {
             path: field(&self.path),
             args: self.args.list(),
-            env: self.env.list(),
+            env,
+            home,
             state_head: Bytes(around.state_head),
             state_tail: Bytes(around.state_tail),
             timeout_ms: self.timeout_ms.unwrap_or(around.timeout_ms),
@@ -289,8 +297,13 @@ mod tests {
         let (hooks, _) = checked(
             r#"{"createContainer": [{"path": "/1"}, {"path": "/2", "timeout": 1}], "startContainer": [{"path": "/3"}]}"#,
         );
-        let around =
-            Surroundings { state_head: b"{\"pid\":", state_tail: b"}", timeout_ms: 30_000, output: Fd(9) };
+        let around = Surroundings {
+            state_head: b"{\"pid\":",
+            state_tail: b"}",
+            timeout_ms: 30_000,
+            output: Fd(9),
+            program_env: None,
+        };
         let run = |step: Step<'_>| match step.op {
             Op::Hook { hook } => (step.key.into_owned(), hook.path.to_string(), hook.timeout_ms),
             other => panic!("{other}"),

@@ -7,8 +7,8 @@
 
 use std::ffi::{CStr, CString};
 
-use child::Op;
 use child::op::{Create, Placement};
+use child::{List, Op};
 use serde::{Deserialize, Serialize};
 
 use super::Problems;
@@ -278,6 +278,11 @@ impl Program {
             let _ = env.push_str(variable);
         }
         self.env = env;
+    }
+
+    /// The environment, but for a HOME that is looked up in the container.
+    pub fn environment(&self) -> List<'_> {
+        self.env.list()
     }
 
     /// Enters `cwd`.

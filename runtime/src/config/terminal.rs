@@ -5,7 +5,7 @@
 //! <https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md#process>
 
 use child::Op;
-use child::op::Placement;
+use child::op::{Newlines, Placement};
 use serde::{Deserialize, Serialize};
 
 use super::{Problems, process};
@@ -31,6 +31,7 @@ pub struct Size {
 pub struct Terminal {
     rows: u16,
     columns: u16,
+    newlines: Newlines,
 }
 
 /// Checks the size; without a terminal it is ignored, as the specification demands.
@@ -39,6 +40,7 @@ pub fn check(process: &process::Shape, problems: &mut Problems) -> Option<Termin
     process.terminal.then(|| Terminal {
         rows: count(size.height, "process.consoleSize.height", problems),
         columns: count(size.width, "process.consoleSize.width", problems),
+        newlines: Newlines::Translated,
     })
 }
 
@@ -58,7 +60,13 @@ fn count(number: Option<Integer>, key: &'static str, problems: &mut Problems) ->
 impl Terminal {
     /// Makes the terminal for `uid`.
     pub fn step(self, uid: u32, bind: Placement) -> Step<'static> {
-        Step::new("process.terminal", Op::Console { rows: self.rows, columns: self.columns, uid, bind })
+        let Self { rows, columns, newlines } = self;
+        Step::new("process.terminal", Op::Console { rows, columns, uid, bind, newlines })
+    }
+
+    /// Says what becomes of newlines.
+    pub fn set_newlines(&mut self, newlines: Newlines) {
+        self.newlines = newlines;
     }
 }
 
@@ -79,7 +87,7 @@ mod tests {
         let size = r#""consoleSize": {"height": 25, "width": 80}"#;
         assert_eq!(
             checked(&format!(r#"{{"terminal": true, {size}}}"#)).0,
-            Some(Terminal { rows: 25, columns: 80 })
+            Some(Terminal { rows: 25, columns: 80, newlines: Newlines::Translated })
         );
         assert_eq!(checked(&format!("{{{size}}}")).0, None);
         assert_eq!(checked(r#"{"terminal": true}"#).0, Some(Terminal::default()));

@@ -103,4 +103,11 @@ impl Config {
             process.program.add_environment(variables);
         }
     }
+
+    /// Says what becomes of the newlines that the program writes to its terminal.
+    pub fn set_newlines(&mut self, newlines: child::op::Newlines) {
+        if let Some(terminal) = self.process.as_mut().and_then(|process| process.terminal.as_mut()) {
+            terminal.set_newlines(newlines);
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use child::message::{Kind as Said, Message};
-use child::op::Op;
+use child::op::{Newlines, Op};
 use child::page::{self, Page, Phase};
 use rustix::fs::{MemfdFlags, Mode, OFlags, ftruncate, memfd_create, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -34,7 +34,7 @@ use crate::facts::Facts;
 use crate::json::Integer;
 use crate::plan_exec::{self, Group, Inputs, Places, Plan, Time};
 use crate::state::{Directory, State, Status};
-use crate::{Error, Kind, Result, bundle, procfs};
+use crate::{Error, Kind, Result, bundle, phase, procfs};
 
 /// How a process joins, beyond what it is.
 #[derive(Debug)]
@@ -57,6 +57,8 @@ pub struct Options {
     pub terminal_size: Option<(u16, u16)>,
     /// How long the set-up may take.
     pub timeout: Duration,
+    /// What becomes of newlines on their way through a terminal that the caller keeps.
+    pub newlines: Newlines,
 }
 
 /// What a paused container means for an exec.
@@ -194,6 +196,7 @@ impl Changes {
 /// `WrongState`; `InvalidConfig` and `Unsupported` before anything is touched; `NotFound` for an executable that is
 /// missing; `Kernel` and `Timeout`.
 pub fn exec(directory: &Directory, program: Program, options: &Options) -> Result<Executed> {
+    phase::begin!("state", "find the container");
     let (record, state) = directory.open_record()?;
     let init = state.open_init()?;
     let status = state.status_with(record.page()?, init.as_ref())?;
@@ -202,10 +205,12 @@ pub fn exec(directory: &Directory, program: Program, options: &Options) -> Resul
         let text = "cannot exec in a paused container (use --ignore-paused to override)";
         return Err(Error::new(Kind::WrongState, text));
     }
+    phase::begin!("config", "check the process");
     let bytes = saved::read(directory.fd())?;
     let saved = Saved::decode(&bytes)?;
     let mut problems = Problems::default();
-    let process = check(program, &saved, options, &mut problems)?;
+    let mut process = check(program, &saved, options, &mut problems)?;
+    process.terminal.iter_mut().for_each(|terminal| terminal.set_newlines(options.newlines));
     check_terminal(&process, options, &mut problems);
     let warnings = problems.finish()?;
     let joining = Joining { state: &state, status, init, saved: &saved, process: &process, options };
@@ -276,13 +281,20 @@ struct Handles {
 
 impl Joining<'_> {
     fn run(&self) -> Result<(Spawned, Option<OwnedFd>)> {
+        phase::begin!(
+            "clone",
+            "open the namespaces and cgroups of process {}, make the process",
+            self.init_pid()
+        );
         let handles = self.open()?;
         let places = self.places(&handles);
         let root_of_init = CString::new(format!("{}/root", self.init_pid())).unwrap_or_default();
         let inputs = Inputs { saved: self.saved, process: self.process, places, root_of_init: &root_of_init };
         let plan = plan_exec::exec(&inputs);
         let mut spawned = self.spawn(&plan, places, handles)?;
+        phase::begin!("set-up", "process {} joins the container", spawned.pid);
         let done = self.attend(&mut spawned, &plan).and_then(|console| {
+            phase::log_steps(spawned.page, 0, |index| talk::text_of(&plan.steps, index));
             self.announce(&spawned)?;
             Ok(console)
         });
@@ -378,6 +390,7 @@ impl Joining<'_> {
         let header = (inherited.add_anywhere(theirs.as_fd())?, inherited.add_anywhere(page.as_fd())?);
         let image = image::with_plan(&encode(&plan.steps, &inherited.place(), header)?)?;
         let page = Page::map(&page).context("mmap", || "share a page with the new process".to_owned())?;
+        phase::time_steps(page);
         let process = start(&image, &inherited, group.filter(|_| places.group == Group::NotLast), 0)?;
         let deadline = Deadline::new("exec", self.options.timeout);
         Ok(Spawned {

@@ -57,11 +57,7 @@ impl LateSteps {
 
     /// Logs those that ran.
     pub fn log(&self, page: Page) {
-        let text = |index: u32| {
-            let (key, what) = self.texts.get(index.checked_sub(self.first)? as usize)?;
-            Some(if key.is_empty() { what.clone() } else { format!("{key}: {what}") })
-        };
-        crate::plan::log_steps(page, self.first, text);
+        crate::phase::log_steps(page, self.first, |index| self.text(index).cloned());
     }
 
     /// The descriptor of init to which the hooks of these steps print.
@@ -157,6 +153,9 @@ fn mount(step: &Step<'_>, report: &Report, data: child::Text<'_>) -> Error {
     let option = report.value.checked_sub(1).and_then(|index| data.split(',').nth(index as usize));
     match option {
         Some(option) => error.with_hint(format!("the file system refuses the option {option:?}")),
+        None if matches!(report.errno(), Errno::LOOP | Errno::NOTDIR) => {
+            error.with_hint("it must be mounted on ordinary directory, not on a symbolic link of the image")
+        }
         None => error,
     }
 }

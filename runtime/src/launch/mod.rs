@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use child::message::Kind as Said;
-use child::op::Op;
+use child::op::{Newlines, Op};
 use child::{Fd, Header, Words};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -51,7 +51,7 @@ use crate::record;
 use crate::stages::{Born, Conditions, Privilege, Stages, stages};
 use crate::state::{Directory, Init, Progress, Root, State, Status};
 use crate::step::Step;
-use crate::{Error, Kind, Result, procfs, resctrl};
+use crate::{Error, Kind, Result, phase, procfs, resctrl};
 use listener::Agent;
 use open::{Inherited, Ready};
 use spawned::{Deadline, Spawned};
@@ -82,6 +82,8 @@ pub struct Options {
     pub environment: Vec<String>,
     /// Which filter of system calls the program gets.
     pub filter: FilterOf,
+    /// What becomes of newlines on their way through a terminal that the caller keeps.
+    pub newlines: Newlines,
 }
 
 /// Which filter of system calls a container has.
@@ -158,7 +160,9 @@ struct Prepared<'a> {
 /// `InvalidConfig` and `Unsupported` before anything is touched; `AlreadyExists`; `Kernel`, `Hook` and `Timeout` after
 /// everything was undone.
 pub fn create(root: &Root, id: &ContainerId, bundle: &Bundle, options: &Options) -> Result<Created> {
+    phase::begin!("config", "read and check the configuration in {}", bundle.path().display());
     let (prepared, spec, warnings) = prepare(root, id, bundle, options)?;
+    phase::begin!("claim", "claim the id {id}");
     let directory = root.claim(id)?;
     let mut undo = Undo::new(&directory);
     let made = prepared.make(&spec, &directory, &mut undo);
@@ -199,6 +203,7 @@ fn prepare<'a>(
     problems.errors.extend(prepared.agent().and_then(|agent| agent.probe().err()));
     let warnings = problems.finish()?;
     prepared.config.add_environment(&options.environment);
+    prepared.config.set_newlines(options.newlines);
     Ok((prepared, spec, warnings))
 }
 
@@ -270,6 +275,7 @@ impl Prepared<'_> {
         let record = record::File::create(directory.fd(), &state)?;
         directory.note_cgroups(&state.cgroup)?;
         undo.poststop = state.poststop.clone();
+        phase::begin!("cgroup", "make the cgroup and set its limits");
         let cgroup = cgroups::prepare(&request, &self.layout)?;
         state.cgroup = cgroup.record();
         undo.cgroup = Some(state.cgroup.clone());
@@ -279,6 +285,7 @@ impl Prepared<'_> {
     fn make(&self, spec: &crate::config::Spec, directory: &Directory, undo: &mut Undo<'_>) -> Result<Made> {
         let (mut state, mut record, cgroup) = self.begin(spec, directory, undo)?;
         let resctrl = self.prepare_resctrl(undo)?;
+        phase::begin!("clone", "plan the steps, open what they name, make the process");
         let (stages, root_inode) = (self.stages(), self.root_inode()?);
         // The hooks come after the environment is made (step 2 of the lifecycle), which is what "created" means.
         let around = state_json::around_pid(&state, Status::Created);
@@ -303,6 +310,7 @@ impl Prepared<'_> {
         };
         let plan = plan::create(&inputs);
         let spawned = self.spawn(&plan, &stages, (&cgroup, procs.as_ref()), directory, &record)?;
+        phase::begin!("set-up", "process {} takes its steps", spawned.pid);
         undo.init = spawned.pidfd.try_clone().ok();
         state.init = Some(Init::of(spawned.pid, &spawned.pidfd)?);
         record.write(&state)?;
@@ -310,6 +318,7 @@ impl Prepared<'_> {
         self.save(spec, directory, root_inode, &view, 0)?;
         let mut talk = talk::Talk::new(self, &plan, &cgroup, spawned);
         let console = talk.until_ready(&mut state, &mut record, undo)?;
+        phase::begin!("created", "the container is set up; write its record");
         // The child may not do it, as it may have no right to resctrl; its program is what the class is for.
         resctrl.iter().try_for_each(|group| group.join(talk.spawned.pid.unsigned_abs()))?;
         state.late = explain::LateSteps::of(&plan.steps, self.config.hooks.start_container_patience());
@@ -493,6 +502,7 @@ impl Prepared<'_> {
         inherit.push(number);
         let new_user = stages.first & Namespace::User as u32 != 0;
         let page = record.page()?;
+        phase::time_steps(page);
         let spawn = Spawn {
             flags: stages.first.into(),
             cgroup: born,
@@ -662,6 +672,7 @@ impl Options {
             timeout: Duration::from_secs(30),
             environment: Vec::new(),
             filter: FilterOf::Configuration,
+            newlines: Newlines::Translated,
         }
     }
 }
@@ -692,6 +703,7 @@ fn start_with<'a>(
     timeout: Duration,
     prepare: impl FnOnce(start::Starting<'a>) -> Result<start::Starting<'a>>,
 ) -> Result<()> {
+    phase::begin!("start", "start the program");
     let Created { spawned, state, directory, .. } = created;
     let starting = start::Starting::new(state, spawned.page, spawned.pidfd.as_fd(), &spawned.socket, timeout);
     spawned.send(Said::Start)?;

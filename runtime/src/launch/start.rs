@@ -23,7 +23,7 @@ use super::spawned::{Deadline, peek, readable};
 use super::{delete, diagnose, explain, state_json};
 use crate::event_log::{self, Event};
 use crate::state::{Directory, State, Status, is_alive};
-use crate::{Error, Kind, Result, procfs};
+use crate::{Error, Kind, Result, phase, procfs};
 
 /// The longest path that fits into a socket address (sun_path, unix(7)).
 const LONGEST: usize = 107;
@@ -66,6 +66,8 @@ fn address(directory: &Directory) -> Result<SocketAddrUnix> {
 pub fn start(directory: &Directory, state: &State, page: Page, timeout: Duration) -> Result<()> {
     check(state, state.status(page)?)?;
     let what = || format!("start container {}", state.id);
+    phase::begin!("start", "start the program of {}", state.id);
+    phase::time_steps(page);
     let pidfd = state.open_init()?.ok_or_else(|| wrong(state, STOPPED))?;
     let connection = seqpacket().context("socket", what)?;
     connect(&connection, &address(directory)?).context("connect", what)?;
@@ -266,6 +268,7 @@ impl<'a> Starting<'a> {
         if self.state.poststart.is_empty() {
             return Ok(());
         }
+        phase::begin!("poststart", "run {} poststart hooks", self.state.poststart.len());
         let pid = self.state.init.map_or(0, |init| init.pid);
         let text = state_json::for_hook(self.state, Status::Running, pid);
         run_hooks(&self.state.poststart, &text, self.timeout)

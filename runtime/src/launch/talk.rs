@@ -20,10 +20,10 @@ use super::userns::{Writer, write_maps};
 use super::{Console, Prepared, console, copy_up, net_devices, state_json};
 use crate::config::limits::Refusal;
 use crate::config::namespaces::Kind as Namespace;
-use crate::plan::{self, Plan};
+use crate::plan::Plan;
 use crate::state::{Init, State, Status};
 use crate::step::Step;
-use crate::{Error, Kind, Result, procfs, record};
+use crate::{Error, Kind, Result, phase, procfs, record};
 
 /// Who talks about what.
 pub(super) struct Talk<'a> {
@@ -64,8 +64,7 @@ impl<'a> Talk<'a> {
             };
             match message.kind {
                 Said::Ready => {
-                    let text = |index: u32| self.plan.steps.get(index as usize).map(plan::line);
-                    plan::log_steps(self.spawned.page, 0, text);
+                    phase::log_steps(self.spawned.page, 0, |index| text_of(&self.plan.steps, index));
                     return Ok(self.console.take());
                 }
                 Said::Failed => return Err(self.spawned.failure(&self.plan.steps, state)),
@@ -139,11 +138,13 @@ impl<'a> Talk<'a> {
     fn hooks(&mut self, state: &State, undo: &mut Undo<'_>) -> Result<()> {
         let hooks = &self.prepared.config.hooks;
         let began = Instant::now();
+        phase::begin!("hooks", "run the prestart and createRuntime hooks");
         let text = state_json::for_hook(state, Status::Created, self.spawned.pid);
         undo.hooks_ran = Some(state_json::for_hook(state, Status::Stopped, 0));
         run_hooks(hooks.prestart.iter().chain(&hooks.create_runtime), &text, self.prepared.options.timeout)?;
         // Each hook has a limit of its own, so its time is not the phase's.
         self.spawned.deadline.extend(began.elapsed());
+        phase::begin!("set-up", "process {} goes on", self.spawned.pid);
         Ok(())
     }
 
@@ -171,6 +172,11 @@ impl<'a> Talk<'a> {
         self.console = Some(master);
         Ok(())
     }
+}
+
+/// The key of a step and what it does.
+pub(super) fn text_of(steps: &[Step<'_>], index: u32) -> Option<(String, String)> {
+    steps.get(index as usize).map(|step| (step.key.to_string(), step.op.to_string()))
 }
 
 /// Does a step to another process, which may not do it to itself.

@@ -187,7 +187,7 @@ fn the_journal_and_syslog_get_one_datagram_each() {
     let receiver = UnixDatagram::bind(&path).unwrap();
     let mut buffer = vec![0; 1 << 17];
     let mut send = |sink: Sink, text: &str| {
-        let log = Log { sink, format: Format::Text, level: Level::Info };
+        let log = Log { sink, format: Format::Text, level: Level::Info, timing: None };
         log.write(&Record {
             level: Level::Warning,
             message: text,
