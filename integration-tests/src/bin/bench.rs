@@ -460,26 +460,7 @@ fn markdown(report: &Value) -> String {
     );
     let subject = report["runtimes"][0]["name"].as_str().unwrap_or_default();
     for scenario in list(&report["scenarios"]) {
-        let rows = list(&scenario["rows"]);
-        let base = rows
-            .iter()
-            .find(|row| row["runtime"] == subject)
-            .map_or(f64::NAN, |row| millis(&row["median_us"]));
-        text += &format!(
-            "| {} | median ms | best ms | p90 ms | runs | {subject} / this |\n",
-            scenario["title"].as_str().unwrap_or_default()
-        );
-        text += "|---|---:|---:|---:|---:|---:|\n";
-        for row in rows {
-            let [median, best, p90] = ["median_us", "best_us", "p90_us"].map(|key| millis(&row[key]));
-            let name = labelled(report, row["runtime"].as_str().unwrap_or_default());
-            text += &format!(
-                "| {name} | {median:.2} | {best:.2} | {p90:.2} | {} | {:.2} |\n",
-                row["runs"],
-                base / median
-            );
-        }
-        text += "\n";
+        text += &times(report, scenario, subject);
     }
     text += &costs(report);
     text += &grown(&report["growth"], subject);
@@ -488,6 +469,27 @@ fn markdown(report: &Value) -> String {
         text += &format!("\n{}", filters(&report["seccomp"]));
     }
     text
+}
+
+/// The times of one scenario, a row for each runtime.
+fn times(report: &Value, scenario: &Value, subject: &str) -> String {
+    let rows = list(&scenario["rows"]);
+    let base =
+        rows.iter().find(|row| row["runtime"] == subject).map_or(f64::NAN, |row| millis(&row["median_us"]));
+    let mut text = format!(
+        "| {} | median ms | best ms | p90 ms | runs | {subject} / this |\n|---|---:|---:|---:|---:|---:|\n",
+        scenario["title"].as_str().unwrap_or_default()
+    );
+    for row in rows {
+        let [median, best, p90] = ["median_us", "best_us", "p90_us"].map(|key| millis(&row[key]));
+        let name = labelled(report, row["runtime"].as_str().unwrap_or_default());
+        text += &format!(
+            "| {name} | {median:.2} | {best:.2} | {p90:.2} | {} | {:.2} |\n",
+            row["runs"],
+            base / median
+        );
+    }
+    text + "\n"
 }
 
 /// What has one figure for each runtime.
