@@ -63,8 +63,8 @@ fn note(ends: &Ends) -> Option<String> {
 
 /// The line of an engine's message that says most: the last one of its standard error, or the first of the panic.
 pub(crate) fn brief(text: &str) -> String {
-    let errors = text.lines().filter_map(|line| line.trim().strip_prefix("2| "));
-    let said = errors.filter(|line| !line.trim().is_empty()).next_back();
+    let mut errors = text.lines().filter_map(|line| line.trim().strip_prefix("2| "));
+    let said = errors.rfind(|line| !line.trim().is_empty());
     let first = text.lines().nth(1).or_else(|| text.lines().next()).unwrap_or_default();
     let line = said.unwrap_or(first).replace('`', "'");
     line.chars().take(240).collect()

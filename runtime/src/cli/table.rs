@@ -132,11 +132,8 @@ pub(crate) static ROOTLESS: Opt =
     opt("rootless", Value("BOOL"), "Tolerate missing cgroup rights: true, false or auto [default: auto]");
 pub(crate) static STRICT: Opt =
     opt("strict", Nothing, "Refuse a configuration that this host would apply only in part");
-pub(crate) static TIMING: Opt = opt(
-    "timing",
-    Value("FILE"),
-    "Write the microseconds of each phase, as JSON and beside it as a chart (.svg)",
-);
+pub(crate) static TIMING: Opt =
+    opt("timing", Value("FILE"), "Write the microseconds of each phase, as JSON and as a chart (.svg)");
 pub(crate) static CRIU: Opt = hidden("criu", Value("PATH"), "The criu program (obsolete)");
 pub(crate) static SYSTEMD_LOG: Opt =
     hidden("systemd-log", Nothing, "Log to the journal as well (of youki; has no effect)");
