@@ -701,7 +701,7 @@ fn a_created_container_ends_at_a_signal_that_asks_for_it(world: &World) -> Outco
         world.orlop(&["delete", &id]).ok();
     }
     // The program itself begins with default dispositions.
-    let id = world.started(&world.shell("grep SigCgt /proc/self/status; exec sleep 1000"));
+    let id = world.started(&world.bundle().args(&["/bin/sleep", "1000"]));
     let caught = fs::read_to_string(format!("/proc/{}/status", world.pid(&id))).unwrap();
     assert!(caught.contains("SigCgt:\t0000000000000000"), "{caught}");
     world.orlop(&["delete", "--force", &id]).ok();
