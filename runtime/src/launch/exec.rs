@@ -6,6 +6,7 @@
 //! What an exec may change is its own process: program, environment, user, capabilities, labels, limits. The container's
 //! filter, namespaces, cgroup, personality and memory policy hold for it whatever is asked.
 
+use std::collections::VecDeque;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -406,29 +407,19 @@ impl Joining<'_> {
     /// Listens to the new processes until the program runs; returns the terminal's master unless a socket got it.
     fn attend(&self, spawned: &mut Spawned, plan: &Plan<'_>) -> Result<Option<OwnedFd>> {
         let mut console = None;
-        let mut cloned = false;
-        while let Some((message, fd)) = spawned.receive(&plan.steps)? {
-            // The last process may speak before the first one has told of it.
-            if !cloned && (message.kind == Said::Cloned || plan.is_last(spawned.page.step())) {
-                let cloned_message = match message.kind {
-                    Said::Cloned => Some(message),
-                    _ => spawned.receive(&plan.steps)?.map(|(message, _)| message),
-                };
-                become_last(spawned, cloned_message)?;
-                cloned = true;
-            }
+        let mut early = until_cloned(spawned, plan, self.state)?;
+        while let Some((message, fd)) = next(&mut early, spawned, plan)? {
             // It is inside the container: what it may say is little, and each but once.
             match (message.kind, fd) {
-                (Said::Cloned, None) => {}
-                (Said::NeedMaps, None) if cloned => {
+                (Said::NeedMaps, None) => {
                     self.by_parent(spawned, plan)?;
                     spawned.send(Said::Go)?;
                 }
-                (Said::Console, Some(master)) if cloned && console.is_none() => {
+                (Said::Console, Some(master)) if console.is_none() => {
                     self.hand_over(&master, spawned)?;
                     console = Some(master);
                 }
-                (Said::Listener, None) if cloned => {
+                (Said::Listener, None) => {
                     self.hand_over_listener(spawned, message.value)?;
                     spawned.send(Said::Go)?;
                 }
@@ -436,8 +427,8 @@ impl Joining<'_> {
                 _ => return Err(broken()),
             }
         }
-        match (spawned.page.phase(), cloned) {
-            (Some(Phase::Executing), true) => Ok(console.filter(|_| self.options.console_socket.is_none())),
+        match spawned.page.phase() {
+            Some(Phase::Executing) => Ok(console.filter(|_| self.options.console_socket.is_none())),
             _ => Err(spawned.failure(&plan.steps, self.state)),
         }
     }
@@ -485,10 +476,33 @@ impl Joining<'_> {
     }
 }
 
-fn become_last(spawned: &mut Spawned, told: Option<Message>) -> Result<()> {
-    match told {
-        Some(Message { kind: Said::Cloned, value }) => spawned.become_last(value),
-        _ => Err(broken()),
+/// What the last process can say without an answer: that it has a terminal, then a question or its failure.
+const MOST_EARLY: usize = 2;
+
+/// A message and its descriptor.
+type Packet = (Message, Option<OwnedFd>);
+
+/// Goes over to the last process once the first one has told of it, and returns what the last one said before: it runs
+/// already, and waits for no answer to the master of its terminal.
+fn until_cloned(spawned: &mut Spawned, plan: &Plan<'_>, state: &State) -> Result<VecDeque<Packet>> {
+    let mut early = VecDeque::new();
+    while let Some((message, fd)) = spawned.receive(&plan.steps)? {
+        match message.kind {
+            Said::Cloned => return spawned.become_last(message.value).map(|()| early),
+            _ if plan.is_last(spawned.page.step()) && early.len() < MOST_EARLY => {
+                early.push_back((message, fd))
+            }
+            Said::Failed => break,
+            _ => return Err(broken()),
+        }
+    }
+    Err(spawned.failure(&plan.steps, state))
+}
+
+fn next(early: &mut VecDeque<Packet>, spawned: &Spawned, plan: &Plan<'_>) -> Result<Option<Packet>> {
+    match early.pop_front() {
+        Some(packet) => Ok(Some(packet)),
+        None => spawned.receive(&plan.steps),
     }
 }
 
