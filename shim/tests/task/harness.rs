@@ -343,8 +343,10 @@ impl Drop for World {
         }
         let _ = fs::remove_dir_all(&self.dir);
         let _ = fs::remove_dir(Path::new("/run/containerd/runc").join(&self.namespace));
-        for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().filter_map(Result::ok) {
-            let _ = fs::remove_dir(hierarchy.path().join(&self.namespace));
+        let tree = Path::new("/sys/fs/cgroup");
+        let hierarchies = fs::read_dir(tree).unwrap().filter_map(Result::ok).map(|entry| entry.path());
+        for hierarchy in hierarchies.chain([tree.to_owned()]) {
+            let _ = fs::remove_dir(hierarchy.join(&self.namespace));
         }
     }
 }
