@@ -132,21 +132,23 @@ impl Shim {
 
     /// A container from a checkpoint runs. One that could not be restored can only be removed.
     fn restored(&mut self, key: &Key, outcome: Outcome<Done>) -> Outcome<Vec<u8>> {
-        let process = self.process(key).ok_or_else(|| Failure::not_found("container not created"))?;
-        process.busy = Busy::No;
-        let done = match outcome {
-            Ok(done) => done,
-            Err(failure) => {
-                self.never_started(key);
-                return Err(failure);
-            }
-        };
-        process.phase = Phase::Running;
+        let done = self.runs(key, "container not created", outcome)?;
         self.watch_group(key, &done);
         let pid = self.exists(key, done);
         let event = events::TaskStart { container_id: key.container.clone(), pid };
         self.events.publish("/tasks/start", "containerd.events.TaskStart", &event);
         Ok(PidResponse { pid }.encode_to_vec())
+    }
+
+    /// Notes that a process runs from its first moment, or that it could not be made; `missing` says that it is gone.
+    fn runs(&mut self, key: &Key, missing: &str, outcome: Outcome<Done>) -> Outcome<Done> {
+        let process = self.process(key).ok_or_else(|| Failure::not_found(missing))?;
+        process.busy = Busy::No;
+        match outcome {
+            Ok(_) => process.phase = Phase::Running,
+            Err(_) => self.never_started(key),
+        }
+        outcome
     }
 
     /// Takes over a process that a helper made.
@@ -200,16 +202,7 @@ impl Shim {
     }
 
     fn exec_started(&mut self, key: &Key, outcome: Outcome<Done>) -> Outcome<Vec<u8>> {
-        let process = self.process(key).ok_or_else(|| Failure::not_found("process does not exist"))?;
-        process.busy = Busy::No;
-        let done = match outcome {
-            Ok(done) => done,
-            Err(failure) => {
-                self.never_started(key);
-                return Err(failure);
-            }
-        };
-        process.phase = Phase::Running;
+        let done = self.runs(key, "process does not exist", outcome)?;
         let pid = self.exists(key, done);
         let event =
             events::TaskExecStarted { container_id: key.container.clone(), exec_id: key.exec.clone(), pid };
