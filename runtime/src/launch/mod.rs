@@ -27,7 +27,7 @@ pub mod userns;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use child::message::Kind as Said;
@@ -40,6 +40,7 @@ use sys::error::Context;
 
 use crate::bundle::Bundle;
 use crate::config::idmappings::Owner;
+use crate::config::intel_rdt::IntelRdt;
 use crate::config::mounts::CgroupView;
 use crate::config::namespaces::Kind as Namespace;
 use crate::config::{Config, Problems};
@@ -377,19 +378,25 @@ impl Prepared<'_> {
         })
     }
 
+    /// `linux.intelRdt` and where resctrl is mounted. The kernel is asked for the mount only where it matters.
+    fn intel_rdt(&self) -> Option<(&IntelRdt, &Path)> {
+        let rdt = self.config.intel_rdt.as_ref()?;
+        Some((rdt, self.facts.resctrl()?))
+    }
+
     /// What will be made for `linux.intelRdt`; it is on record before it exists.
     fn resctrl_plan(&self) -> Vec<PathBuf> {
-        let asked = self.config.intel_rdt.as_ref().zip(self.facts.resctrl());
+        let asked = self.intel_rdt();
         asked.map(|(rdt, root)| resctrl::planned(rdt, root, self.id.as_str())).unwrap_or_default()
     }
 
     fn resctrl_class(&self) -> Option<PathBuf> {
-        let (rdt, root) = self.config.intel_rdt.as_ref().zip(self.facts.resctrl())?;
+        let (rdt, root) = self.intel_rdt()?;
         Some(resctrl::class(rdt, root, self.id.as_str()))
     }
 
     fn prepare_resctrl(&self, undo: &mut Undo<'_>) -> Result<Option<resctrl::Group>> {
-        let Some((rdt, root)) = self.config.intel_rdt.as_ref().zip(self.facts.resctrl()) else {
+        let Some((rdt, root)) = self.intel_rdt() else {
             return Ok(None);
         };
         let group = resctrl::prepare(rdt, root, self.id.as_str())?;
