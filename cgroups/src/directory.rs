@@ -23,6 +23,21 @@ const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CL
 /// Mode of new groups, before the caller's umask.
 const MODE: Mode = Mode::from_raw_mode(0o755);
 
+/// The text of a file of the kernel that is kept open, as it is now.
+pub(crate) fn read_again(file: &OwnedFd) -> rustix::io::Result<String> {
+    let mut text = Vec::new();
+    let mut buffer = [0_u8; 4096];
+    loop {
+        let length = match rustix::io::pread(file, &mut buffer, text.len() as u64) {
+            Err(Errno::INTR) => continue,
+            length => length?,
+        };
+        let Some(part) = buffer.get(..length).filter(|part| !part.is_empty()) else { break };
+        text.extend_from_slice(part);
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
 /// A group, or the root of a mounted hierarchy.
 #[derive(Debug)]
 pub(crate) struct Directory {

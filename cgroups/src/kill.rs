@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use sys::{Error, Kind, Result};
 
 use crate::controller::Version;
-use crate::directory::Directory;
+use crate::directory::{Directory, read_again};
 use crate::{freeze, processes};
 
 /// How long one round waits for the version 1 freezer before it kills what still runs.
@@ -57,12 +57,6 @@ pub(crate) fn wait_v2(group: &Directory, deadline: Instant) -> Result<()> {
             Err(errno) => return Err(Error::kernel(group.path_of("cgroup.events"), "poll", errno)),
         }
     }
-}
-
-fn read_again(file: &OwnedFd) -> rustix::io::Result<String> {
-    let mut buffer = [0_u8; 256];
-    let length = rustix::io::pread(file, &mut buffer, 0)?;
-    Ok(String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned())
 }
 
 /// Kills everything in the version 1 `group` and waits until it is empty. `freezer` is the container's group in the freezer

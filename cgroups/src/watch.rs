@@ -14,7 +14,7 @@ use sys::{Error, Result};
 
 use crate::cgroup::Cgroup;
 use crate::controller::{Controller, Version};
-use crate::directory::Directory;
+use crate::directory::{Directory, read_again};
 use crate::stats::{Psi, parse};
 
 /// How often a version 1 counter is read.
@@ -135,7 +135,7 @@ impl Watch {
         let mut happened = self.new_kills();
         let told = self.pressures.iter().zip(fired).filter(|(_, flags)| flags.contains(PollFlags::PRI));
         for ((resource, file), _) in told {
-            let psi = again(file).map(|text| parse::psi(&text));
+            let psi = read_again(file).ok().map(|text| parse::psi(&text));
             happened.extend(psi.map(|psi| Happened::Pressure(*resource, psi)));
         }
         // A group that is gone answers every poll at once.
@@ -166,7 +166,7 @@ impl Watch {
     /// `None` where nothing is counted or the group is gone.
     fn counts(&self) -> Option<Counts> {
         let (version, file) = self.kills.as_ref()?;
-        let text = again(file)?;
+        let text = read_again(file).ok()?;
         let oom = parse::value(&text, if *version == Version::V1 { "under_oom" } else { "oom" });
         Some(Counts { oom, kills: parse::value(&text, "oom_kill") })
     }
@@ -174,14 +174,14 @@ impl Watch {
     /// What the container used; what the kernel does not count, or what went with the group, is absent.
     pub fn usage(&self) -> Usage {
         let cpu = self.cpu.as_ref().and_then(|(version, file)| {
-            let text = again(file)?;
+            let text = read_again(file).ok()?;
             match version {
                 Version::V1 => text.trim().parse().ok(),
                 Version::V2 => Some(parse::value(&text, "usage_usec").saturating_mul(1000)),
             }
         });
         Usage {
-            peak_memory: self.peak.as_ref().and_then(|file| again(file)?.trim().parse().ok()),
+            peak_memory: self.peak.as_ref().and_then(|file| read_again(file).ok()?.trim().parse().ok()),
             cpu_time: cpu,
             oom_kills: self.counts().map(|counts| counts.kills),
         }
@@ -196,11 +196,4 @@ fn triggers(group: &Directory) -> Vec<(Resource, OwnedFd)> {
         Some((resource, file))
     };
     PRESSURES.into_iter().filter_map(trigger).collect()
-}
-
-/// The text of a file from its beginning.
-fn again(file: &OwnedFd) -> Option<String> {
-    let mut buffer = [0_u8; 1024];
-    let length = rustix::io::pread(file, &mut buffer, 0).ok()?;
-    Some(String::from_utf8_lossy(buffer.get(..length)?).into_owned())
 }

@@ -9,7 +9,7 @@ use sys::{Error, Kind, Result};
 use super::{Stats, v1, v2};
 use crate::cgroup::Cgroup;
 use crate::controller::Version;
-use crate::directory::Directory;
+use crate::directory::{Directory, read_again};
 
 /// Opens the files of one container once, and reads them whenever it is asked.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Files {
     /// The text of `name`, `None` if there is no such file.
     pub(super) fn text(&self, name: &str) -> Result<Option<String>> {
         let Some((_, file)) = self.open.iter().find(|(open, _)| open == name) else { return Ok(None) };
-        match read_from_start(file) {
+        match read_again(file) {
             Ok(text) => Ok(Some(text)),
             // Swap and pressure files exist where the kernel was told not to count.
             Err(Errno::OPNOTSUPP) => Ok(None),
@@ -102,19 +102,4 @@ impl Files {
 fn page_size(name: &str) -> Option<&str> {
     let (size, rest) = name.strip_prefix("hugetlb.")?.split_once('.')?;
     matches!(rest, "current" | "usage_in_bytes").then_some(size)
-}
-
-fn read_from_start(file: &OwnedFd) -> rustix::io::Result<String> {
-    let mut text = Vec::new();
-    let mut buffer = [0_u8; 4096];
-    loop {
-        let length = match rustix::io::pread(file, &mut buffer, text.len() as u64) {
-            Ok(length) => length,
-            Err(Errno::INTR) => continue,
-            Err(errno) => return Err(errno),
-        };
-        let Some(part) = buffer.get(..length).filter(|part| !part.is_empty()) else { break };
-        text.extend_from_slice(part);
-    }
-    Ok(String::from_utf8_lossy(&text).into_owned())
 }
