@@ -12,7 +12,7 @@ use integration_tests::layout::{self, Layout};
 use integration_tests::process::wait_until;
 use integration_tests::world::LIMIT;
 use integration_tests::{Bundle, Outcome, World, cases, harness, leaks, skip};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -118,7 +118,7 @@ fn an_exec_goes_where_init_is(world: &World) -> Outcome {
 fn a_runtime_runs_containers_inside_a_container(world: &World) -> Outcome {
     world.only_orlop()?;
     let inner = world.bundle().args(&["/bin/cat", "/proc/self/cgroup"]);
-    let every: Vec<String> = (0..41).filter_map(capability).collect();
+    let every = capabilities(world);
     let script = "/orlop --root /states run --bundle /inner it-inner && /orlop --root /states list -q";
     let outer = world.shell(script).bind(inner.path(), "/inner", &["rbind"]).edit(|config| {
         config["process"]["capabilities"] =
@@ -144,54 +144,13 @@ fn is_mounted(line: &str) -> bool {
 }
 
 /// The capabilities of the caller, which are all that it can hand on.
-fn capability(bit: u32) -> Option<String> {
-    const NAMES: [&str; 41] = [
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "DAC_READ_SEARCH",
-        "FOWNER",
-        "FSETID",
-        "KILL",
-        "SETGID",
-        "SETUID",
-        "SETPCAP",
-        "LINUX_IMMUTABLE",
-        "NET_BIND_SERVICE",
-        "NET_BROADCAST",
-        "NET_ADMIN",
-        "NET_RAW",
-        "IPC_LOCK",
-        "IPC_OWNER",
-        "SYS_MODULE",
-        "SYS_RAWIO",
-        "SYS_CHROOT",
-        "SYS_PTRACE",
-        "SYS_PACCT",
-        "SYS_ADMIN",
-        "SYS_BOOT",
-        "SYS_NICE",
-        "SYS_RESOURCE",
-        "SYS_TIME",
-        "SYS_TTY_CONFIG",
-        "MKNOD",
-        "LEASE",
-        "AUDIT_WRITE",
-        "AUDIT_CONTROL",
-        "SETFCAP",
-        "MAC_OVERRIDE",
-        "MAC_ADMIN",
-        "SYSLOG",
-        "WAKE_ALARM",
-        "BLOCK_SUSPEND",
-        "AUDIT_READ",
-        "PERFMON",
-        "BPF",
-        "CHECKPOINT_RESTORE",
-    ];
+fn capabilities(world: &World) -> Vec<Value> {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("CapPrm:")).unwrap();
     let set = u64::from_str_radix(line.trim(), 16).unwrap();
-    (set & 1 << bit != 0).then(|| format!("CAP_{}", NAMES[bit as usize]))
+    // Their order is that of the kernel's numbers.
+    let known = world.orlop(&["features"]).ok().json()["linux"]["capabilities"].as_array().unwrap().clone();
+    known.into_iter().enumerate().filter(|(bit, _)| set & 1 << bit != 0).map(|(_, name)| name).collect()
 }
 
 fn a_joined_user_namespace_is_checked_with_its_real_maps(world: &World) -> Outcome {
@@ -246,6 +205,8 @@ fn a_process_that_cannot_die_is_named_with_its_state(world: &World) -> Outcome {
     });
     let id = world.started(&bundle);
     let pid = world.pid(&id);
+    let name = || fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+    wait_until("sleep is executed", LIMIT, || name() == "sleep\n");
     fs::write(format!("{freezer}/freezer.state"), "FROZEN").unwrap();
     let ran = world.orlop(&["delete", "--force", &id]).fails();
     fs::write(format!("{freezer}/freezer.state"), "THAWED").unwrap();
