@@ -19,6 +19,7 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::ttrpc::context::{Context, with_timeout};
 use containerd_shim_protos::ttrpc::{self, Code, Server};
 use containerd_shim_protos::{Client, Events, TaskClient, create_events};
+use containerd_shim_protos::{cgroups, cgroups_v2};
 
 /// The shim under test: `SHIM`, or the one that was built with the tests.
 pub(crate) fn program() -> PathBuf {
@@ -36,6 +37,21 @@ pub(crate) fn controls(controller: &str) -> bool {
     let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
     Path::new("/sys/fs/cgroup").join(controller).is_dir()
         || controllers.split_whitespace().any(|name| name == controller)
+}
+
+/// What the answer to Stats says of the CPU time that was used, and of the limit of processes.
+pub(crate) fn cpu_and_pids_limit(any: &Any) -> (u64, u64) {
+    match any.type_url.as_str() {
+        "io.containerd.cgroups.v1.Metrics" => {
+            let seen = cgroups::metrics::Metrics::parse_from_bytes(&any.value).unwrap();
+            (seen.cpu.usage.total, seen.pids.limit)
+        }
+        "io.containerd.cgroups.v2.Metrics" => {
+            let seen = cgroups_v2::metrics::Metrics::parse_from_bytes(&any.value).unwrap();
+            (seen.cpu.usage_usec, seen.pids.limit)
+        }
+        other => panic!("{other}"),
+    }
 }
 
 /// One event: its topic and a line that says what is in it.
