@@ -23,11 +23,12 @@ use serde::de::IgnoredAny;
 use sys::clone::Spawn;
 use sys::error::Context;
 
+use super::clone::encode;
 use super::listener::Announced;
 use super::open::Inherited;
 use super::saved::{self, Saved};
 use super::spawned::{Deadline, Spawned};
-use super::{console, encode, image, state_json, talk};
+use super::{console, image, state_json, talk};
 use crate::config::process::{self, Process, Shape};
 use crate::config::{Problems, capabilities, terminal};
 use crate::event_log::{self, Event};
@@ -525,7 +526,7 @@ pub(super) fn start(
     cgroup: Option<BorrowedFd<'_>>,
     flags: u64,
 ) -> Result<sys::clone::Process> {
-    let copy = super::image_number(image, inherited)?;
+    let copy = super::clone::image_number(image, inherited)?;
     let number = copy.as_raw_fd();
     let [fd, offset, length] = [number.to_string(), image.offset.to_string(), image.len.to_string()]
         .map(|text| CString::new(text).unwrap_or_default());

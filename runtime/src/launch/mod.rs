@@ -3,6 +3,7 @@
 //! [`create`] reads top to bottom as the drawing in the architecture page: check, claim, record, cgroup, clone, talk,
 //! record. What is undone on failure is in [`undo`]; what the child does is in the plan.
 
+mod clone;
 pub mod console;
 pub mod copy_up;
 pub mod criu;
@@ -15,6 +16,7 @@ pub mod image;
 pub mod listener;
 pub mod net_devices;
 pub mod open;
+pub mod options;
 pub mod process;
 pub mod saved;
 pub mod spawned;
@@ -25,107 +27,32 @@ pub mod undo;
 pub mod userns;
 
 use std::ffi::CString;
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use child::message::Kind as Said;
-use child::op::{Newlines, Op};
-use child::{Fd, Header, Words};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use sys::clone::Spawn;
 use sys::error::Context;
 
 use crate::bundle::Bundle;
 use crate::config::idmappings::Owner;
 use crate::config::intel_rdt::IntelRdt;
 use crate::config::mounts::CgroupView;
-use crate::config::namespaces::Kind as Namespace;
 use crate::config::{Config, Problems};
 use crate::event_log::{self, Event};
 use crate::facts::Facts;
 use crate::id::ContainerId;
-use crate::plan::{self, Adopt, Filter, Inputs, Plan, RootChange};
+use crate::plan::{self, Adopt, Filter, Inputs};
 use crate::record;
 use crate::stages::{Born, Conditions, Privilege, Stages, stages};
 use crate::state::{Directory, Init, Progress, Root, State, Status};
-use crate::step::Step;
-use crate::{Error, Kind, Result, phase, procfs, resctrl};
+use crate::{Error, Result, phase, procfs, resctrl};
+use clone::cgroup_procs;
 use listener::Agent;
-use open::{Inherited, Ready};
-use spawned::{Deadline, Spawned};
+pub use options::{Console, FilterOf, Keyring, Notify, Options};
+use spawned::Spawned;
 use undo::Undo;
-
-/// How a container is made, beyond what its configuration says.
-#[derive(Debug)]
-pub struct Options {
-    /// What becomes descriptor 0, 1, 2 and so on of the program. With a terminal the first three only serve the set-up.
-    pub descriptors: Vec<OwnedFd>,
-    /// Who gets the master of the terminal, if there is one.
-    pub console: Console,
-    /// Whether the program can tell a service manager that it is ready.
-    pub notify: Notify,
-    /// The socket that gets a pidfd of the first process.
-    pub pidfd_socket: Option<PathBuf>,
-    /// The file that gets the pid.
-    pub pid_file: Option<PathBuf>,
-    /// How the root is entered.
-    pub root_change: RootChange,
-    /// Whether the program gets a session keyring of its own.
-    pub keyring: Keyring,
-    /// Who makes the cgroups.
-    pub driver: cgroups::Driver,
-    /// How long each phase may take.
-    pub timeout: Duration,
-    /// Variables that are added to the program's environment: NAME=value.
-    pub environment: Vec<String>,
-    /// Which filter of system calls the program gets.
-    pub filter: FilterOf,
-    /// What becomes of newlines on their way through a terminal that the caller keeps.
-    pub newlines: Newlines,
-}
-
-/// Which filter of system calls a container has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FilterOf {
-    /// The one of `linux.seccomp`, if it has one.
-    Configuration,
-    /// One that asks the caller about every call, whatever the configuration says: [`start_learning`]. Processes that join
-    /// the container have none.
-    Learning,
-}
-
-/// Who gets the master of a container's terminal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Console {
-    /// The caller: [`Created::console`].
-    Caller,
-    /// Whoever listens on this socket. A container without a terminal is refused then.
-    Socket(PathBuf),
-    /// Nobody. A container with a terminal is refused then.
-    Nobody,
-}
-
-/// Whether a container has a notification socket; `notify.rs` says how it is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notify {
-    /// The directory `notify` of its state is mounted at [`crate::notify::INSIDE`], and NOTIFY_SOCKET names a socket in
-    /// it that is still to be made.
-    Mounted,
-    /// It has none.
-    Absent,
-}
-
-/// Whose session keyring the program has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keyring {
-    /// A new one.
-    New,
-    /// The caller's: `--no-new-keyring`.
-    Caller,
-}
 
 /// A container that was just created.
 #[derive(Debug)]
@@ -447,96 +374,6 @@ impl Prepared<'_> {
             .then(|| CString::new(format!("_ses.{}", self.id)).unwrap_or_default())
     }
 
-    /// Opens what the plan names, seals the image and clones.
-    fn spawn(
-        &self,
-        plan: &Plan<'_>,
-        stages: &Stages,
-        (cgroup, procs): (&cgroups::Prepared, Option<&OwnedFd>),
-        directory: &Directory,
-        record: &record::File,
-    ) -> Result<Spawned> {
-        let what = || "make the create socket".to_owned();
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .context("socketpair", what)?;
-        let (proc, start) = (procfs::open()?, start::listen(directory)?);
-        let hook_output = if self.config.hooks.run_inside() { Some(open::hook_output()?) } else { None };
-        let user = self.joined_user_namespace()?;
-        let mut tasks = cgroup.tasks();
-        tasks.extend(procs.map(AsFd::as_fd));
-        tasks.extend(cgroup.leaf());
-        let ready = Ready {
-            socket: theirs.as_fd(),
-            proc: proc.as_fd(),
-            start: Some(start.as_fd()),
-            tasks,
-            program: self.options.descriptors.iter().map(AsFd::as_fd).collect(),
-            hook_output: hook_output.as_ref().map(AsFd::as_fd),
-            user_namespace: user.as_ref().map(AsFd::as_fd),
-        };
-        let mut inherited = Inherited::gather(&plan.opens, &ready)?;
-        let header =
-            (inherited.add_anywhere(theirs.as_fd())?, inherited.add_anywhere(record.descriptor().as_fd())?);
-        let bytes = encode(&plan.steps, &inherited.place(), header)?;
-        let image = image::with_plan(&bytes)?;
-        let born = if procs.is_none() { cgroup.unified_group() } else { None };
-        let spawned = self.clone_image(&image, &inherited, stages, (ours, theirs), born, record)?;
-        Ok(Spawned { hook_output: hook_output.map(File::from), ..spawned })
-    }
-
-    fn joined_user_namespace(&self) -> Result<Option<OwnedFd>> {
-        let Some(path) = self.config.namespaces.path(Namespace::User) else { return Ok(None) };
-        let what = || format!("open {}", path.display());
-        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-        rustix::fs::openat(CWD, path, flags, rustix::fs::Mode::empty()).context("openat", what).map(Some)
-    }
-
-    fn clone_image(
-        &self,
-        image: &image::Image,
-        inherited: &Inherited,
-        stages: &Stages,
-        (ours, theirs): (OwnedFd, OwnedFd),
-        born: Option<BorrowedFd<'_>>,
-        record: &record::File,
-    ) -> Result<Spawned> {
-        let copy = image_number(image, inherited)?;
-        let number = copy.as_raw_fd();
-        let texts = [number.to_string(), image.offset.to_string(), image.len.to_string()]
-            .map(|text| CString::new(text).unwrap_or_default());
-        let mut inherit = inherited.numbers();
-        inherit.push(number);
-        let new_user = stages.first & Namespace::User as u32 != 0;
-        let page = record.page()?;
-        phase::time_steps(page);
-        let spawn = Spawn {
-            flags: stages.first.into(),
-            cgroup: born,
-            image: copy.as_fd(),
-            args: [c"orlop-init", &texts[0], &texts[1], &texts[2]],
-            inherit: &inherit,
-            maps: new_user.then(|| theirs.as_fd()),
-        };
-        let process = spawn.start().map_err(|errno| {
-            if new_user {
-                userns::explain_clone(errno)
-            } else {
-                Error::kernel("make the container's first process", "clone3", errno)
-            }
-        })?;
-        let patience = self.options.timeout + self.config.hooks.create_container_patience();
-        let deadline = Deadline::new("create", patience);
-        Ok(Spawned {
-            pid: process.pid,
-            pidfd: process.pidfd,
-            socket: ours,
-            page,
-            deadline,
-            hook_output: None,
-        })
-    }
-
     /// Tells the caller's files and sockets about the new process.
     fn announce(&self, spawned: &Spawned) -> Result<()> {
         if let Some(path) = &self.options.pidfd_socket {
@@ -549,13 +386,6 @@ impl Prepared<'_> {
     }
 }
 
-/// The image's descriptor above those that the child places.
-fn image_number(image: &image::Image, inherited: &Inherited) -> Result<OwnedFd> {
-    let above = i32::try_from(inherited.numbers().len()).unwrap_or(i32::MAX);
-    rustix::io::fcntl_dupfd_cloexec(&image.file, above)
-        .context("fcntl(F_DUPFD_CLOEXEC)", || "copy a descriptor".to_owned())
-}
-
 /// How many files the child will write to join the groups that `record` names.
 fn cgroup_files(record: &cgroups::Record, stages: &Stages) -> usize {
     match record.mounts() {
@@ -565,33 +395,6 @@ fn cgroup_files(record: &cgroups::Record, stages: &Stages) -> usize {
             .filter(|mount| mount.version == cgroups::Version::V1 || stages.second.is_some())
             .count(),
     }
-}
-
-/// On v2 a process that is not born in its group joins it like a v1 group, by writing `0`.
-fn cgroup_procs(cgroup: &cgroups::Prepared, stages: &Stages) -> Result<Option<OwnedFd>> {
-    let Some(group) = cgroup.unified_group().filter(|_| stages.second.is_some()) else { return Ok(None) };
-    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
-    rustix::fs::openat(group, "cgroup.procs", flags, rustix::fs::Mode::empty())
-        .context("openat", || "open cgroup.procs".to_owned())
-        .map(Some)
-}
-
-/// The header and the steps as the child reads them; the first step gets the places of the descriptors.
-fn encode(steps: &[Step<'_>], place: &[u8], (socket, page): (i32, i32)) -> Result<Vec<u8>> {
-    let broken = |error: postcard::Error| Error::new(Kind::Internal, format!("encode the plan: {error}"));
-    let header =
-        Header { steps: u32::try_from(steps.len()).unwrap_or(u32::MAX), socket: Fd(socket), page: Fd(page) };
-    let mut bytes = postcard::to_stdvec(&header).map_err(broken)?;
-    for step in steps {
-        let op = match step.op {
-            Op::Descriptors { keep, socket, proc, .. } => {
-                Op::Descriptors { place: Words::new(place), keep, socket, proc }
-            }
-            other => other,
-        };
-        bytes.extend(postcard::to_stdvec(&op).map_err(broken)?);
-    }
-    Ok(bytes)
 }
 
 /// The cgroups of a container as its mounts of type cgroup show them; those of the caller where it stays in them.
@@ -662,26 +465,6 @@ pub fn describe(bundle: &Bundle, driver: cgroups::Driver) -> Result<Vec<String>>
         hook_timeout_ms: 0,
     };
     Ok(plan::create(&inputs).lines())
-}
-
-impl Options {
-    /// No sockets, no files, the defaults of the command line.
-    pub fn default_for(driver: cgroups::Driver) -> Self {
-        Self {
-            descriptors: Vec::new(),
-            console: Console::Caller,
-            notify: Notify::Absent,
-            pidfd_socket: None,
-            pid_file: None,
-            root_change: RootChange::Pivot,
-            keyring: Keyring::New,
-            driver,
-            timeout: Duration::from_secs(30),
-            environment: Vec::new(),
-            filter: FilterOf::Configuration,
-            newlines: Newlines::Translated,
-        }
-    }
 }
 
 /// Lets a created container's program start at once, over the create socket: `run` does that.

@@ -37,10 +37,11 @@ use rustix::process::WaitIdStatus;
 use rustix::time::Timespec;
 use sys::error::Context;
 
+use super::super::clone::encode;
 use super::super::open::{Inherited, Ready};
 use super::super::process::{collector, tail};
 use super::super::spawned::{Deadline, Spawned, reap};
-use super::super::{encode, exec, image};
+use super::super::{exec, image};
 use super::rpc::{Features, Message, Request, Response, version};
 use crate::config::text::Strings;
 use crate::plan_criu::{Plan, Program};
