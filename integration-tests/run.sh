@@ -11,18 +11,28 @@ TARGET=${TARGET:-x86_64-unknown-linux-musl}
 export ORLOP=${ORLOP:-$PWD/target/dist/orlop}
 logs=target/test-logs
 mkdir -p $logs
-rm -f $logs/*.log
+rm -f $logs/*.log $logs/*.log.first
 failed=()
+unsteady=()
 
-# Runs a command, shows its output and keeps it; a failure is remembered and the rest goes on.
+# Runs a command, shows its output and keeps it. What fails is run once more: the tests time real processes on a machine
+# that others may load. What passes only then is named at the end, since it is a test, or a program, to mend.
 step() {
-  local name=$1
+  local name=$1 log=$logs/$1.log
   shift
   echo "== $name"
-  local status=0
-  "$@" >"$logs/$name.log" 2>&1 || status=$?
-  grep -Ev '^test .* ok$|^running|^$|^ok |^TAP |^1\.\.' "$logs/$name.log" || true
-  [ $status -eq 0 ] || failed+=("$name")
+  attempt "$log" "$@" && return
+  mv "$log" "$log.first"
+  echo "== $name, once more"
+  if attempt "$log" "$@"; then unsteady+=("$name"); else failed+=("$name"); fi
+}
+
+attempt() {
+  local log=$1 status=0
+  shift
+  "$@" >"$log" 2>&1 || status=$?
+  grep -Ev '^test .* ok$|^running|^$|^ok |^TAP |^1\.\.' "$log" || true
+  return $status
 }
 
 unit() {
@@ -119,6 +129,8 @@ if [ -n "$left" ]; then
   echo "left behind: $left"
   failed+=(leftovers)
 fi
+[ ${#unsteady[@]} -eq 0 ] || echo "failed at first and passed when run again: ${unsteady[*]}"
+[ ${#failed[@]} -eq 0 ] || echo "failed: ${failed[*]}" >&2
 # The rows of the conformance suite are lines of TAP: one with "# TODO" is a SHOULD that is not kept, which is no failure.
 cat $logs/*.log 2>/dev/null | awk '
   /^test result:/ { passed += $4; failed += $6; ignored += $8 }
@@ -126,7 +138,4 @@ cat $logs/*.log 2>/dev/null | awk '
   /^ok / { passed++ }
   /^not ok / { failed++ }
   END { printf "%d tests: %d passed, %d failed, %d skipped\n", passed + failed + ignored, passed, failed, ignored }'
-if [ ${#failed[@]} -gt 0 ]; then
-  echo "failed: ${failed[*]}" >&2
-  exit 1
-fi
+[ ${#failed[@]} -eq 0 ]
