@@ -7,7 +7,6 @@
 //! A [`Policy`] is what the drivers deliver: version 1 as lists (`V1State`), version 2 as a program
 //! (`crate::device_program`). Both come from the same rules.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -256,19 +255,23 @@ impl Policy {
     }
 }
 
-/// A version 1 device list: a default, and the exceptions from it by kind and numbers.
+/// A version 1 device list: a default, and the exceptions from it by kind and numbers, in the order in which the rules
+/// have them, which is the one that the kernel's list has then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct V1State {
     default: Verdict,
-    exceptions: BTreeMap<(char, Option<u32>, Option<u32>), Access>,
+    exceptions: Vec<(Numbers, Access)>,
 }
+
+/// The kind and the numbers of an exception; no number is every number.
+type Numbers = (char, Option<u32>, Option<u32>);
 
 impl V1State {
     /// The list that means `policy`; an error if a list cannot express it.
     ///
     /// The kernel keeps exceptions from one default, so a hole in an exception cannot be written down.
     pub(crate) fn new(policy: &Policy) -> Result<Self> {
-        let mut state = Self { default: policy.default, exceptions: BTreeMap::new() };
+        let mut state = Self { default: policy.default, exceptions: Vec::new() };
         for rule in &policy.rules {
             for kind in rule.kinds.letters() {
                 if rule.verdict == policy.default {
@@ -285,7 +288,7 @@ impl V1State {
     ///
     /// `a *:* rwm` is all that the kernel tells of a group that allows by default; its exceptions are not shown.
     pub(crate) fn parse(list: &str) -> Option<Self> {
-        let mut state = Self { default: Verdict::Deny, exceptions: BTreeMap::new() };
+        let mut state = Self { default: Verdict::Deny, exceptions: Vec::new() };
         for line in list.lines() {
             let mut words = line.split(' ');
             let (kind, numbers, access) = (words.next()?, words.next()?, parse_access(words.next()?)?);
@@ -295,19 +298,22 @@ impl V1State {
             }
             let (major, minor) = numbers.split_once(':')?;
             let number = |text: &str| if text == "*" { Some(None) } else { text.parse().ok().map(Some) };
-            state.exceptions.insert((kind.chars().next()?, number(major)?, number(minor)?), access);
+            state.exceptions.push(((kind.chars().next()?, number(major)?, number(minor)?), access));
         }
         Some(state)
     }
 
     fn except(&mut self, kind: char, rule: &Rule) {
-        let access = self.exceptions.entry((kind, rule.major, rule.minor)).or_insert(Access(0));
-        access.0 |= rule.access.0;
+        let numbers = (kind, rule.major, rule.minor);
+        match self.exceptions.iter_mut().find(|(own, _)| *own == numbers) {
+            Some((_, access)) => access.0 |= rule.access.0,
+            None => self.exceptions.push((numbers, rule.access)),
+        }
     }
 
     fn take_back(&mut self, kind: char, rule: &Rule) -> Result<()> {
         let meet = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
-        for ((_, major, minor), access) in self.exceptions.iter_mut().filter(|(key, _)| key.0 == kind) {
+        for ((_, major, minor), access) in self.exceptions.iter_mut().filter(|(own, _)| own.0 == kind) {
             if !meet(*major, rule.major) || !meet(*minor, rule.minor) || !access.meets(rule.access) {
                 continue;
             }
@@ -318,14 +324,14 @@ impl V1State {
             }
             access.0 &= !rule.access.0;
         }
-        self.exceptions.retain(|_, access| access.0 != 0);
+        self.exceptions.retain(|(_, access)| access.0 != 0);
         Ok(())
     }
 
     /// What to write into a group whose list is unknown: file and value.
     pub(crate) fn writes(&self) -> Vec<(&'static str, String)> {
         let (reset, except) = self.files();
-        let exceptions = self.exceptions.iter().map(|(key, access)| (except, entry(*key, *access)));
+        let exceptions = self.exceptions.iter().map(|(numbers, access)| (except, entry(*numbers, *access)));
         std::iter::once((reset, "a".to_owned())).chain(exceptions).collect()
     }
 
@@ -342,9 +348,15 @@ impl V1State {
 
     /// The exceptions that `other` lacks, as entries for `file`.
     fn beyond(&self, other: &Self, file: &'static str) -> Vec<(&'static str, String)> {
-        let there = |key| other.exceptions.get(key).map_or(0, |access| access.0);
-        let missing = self.exceptions.iter().map(|(key, access)| (key, Access(access.0 & !there(key))));
-        missing.filter(|(_, access)| access.0 != 0).map(|(key, access)| (file, entry(*key, access))).collect()
+        let there = |numbers: Numbers| {
+            other.exceptions.iter().find(|(own, _)| *own == numbers).map_or(0, |(_, access)| access.0)
+        };
+        let missing =
+            self.exceptions.iter().map(|(numbers, access)| (*numbers, Access(access.0 & !there(*numbers))));
+        missing
+            .filter(|(_, access)| access.0 != 0)
+            .map(|(numbers, access)| (file, entry(numbers, access)))
+            .collect()
     }
 
     /// The file that sets the default, and the file that adds an exception.
@@ -371,7 +383,7 @@ fn numbers(major: Option<u32>, minor: Option<u32>) -> String {
     format!("{}:{}", text(major), text(minor))
 }
 
-fn entry((kind, major, minor): (char, Option<u32>, Option<u32>), access: Access) -> String {
+fn entry((kind, major, minor): Numbers, access: Access) -> String {
     format!("{kind} {} {access}", numbers(major, minor))
 }
 
@@ -470,7 +482,8 @@ mod tests {
         let state = V1State::new(&Policy::new(&[rule(true, "b", 8, -1, "r")]).unwrap()).unwrap();
         let writes = state.writes();
         assert_eq!(writes[0], ("devices.deny", "a".to_owned()));
-        assert!(writes.contains(&("devices.allow", "b 8:* r".to_owned())));
+        // Those of the configuration stand before those of every container.
+        assert_eq!(writes[1], ("devices.allow", "b 8:* r".to_owned()));
         assert!(writes.contains(&("devices.allow", "c 1:3 rwm".to_owned())));
         assert_eq!(writes.len(), 2 + ALWAYS.len());
         let open = V1State::new(
@@ -508,7 +521,7 @@ mod tests {
         let state = V1State::parse("c *:* m\nc 136:* rwm\nb 8:0 r\n").unwrap();
         assert_eq!(state.default, Verdict::Deny);
         assert_eq!(state.exceptions.len(), 3);
-        assert_eq!(state.exceptions[&('b', Some(8), Some(0))], Access::READ);
+        assert!(state.exceptions.contains(&(('b', Some(8), Some(0)), Access::READ)));
         assert_eq!(V1State::parse("a *:* rwm\n").unwrap().default, Verdict::Allow);
         for bad in ["c", "c 1 r", "c 1:x r", "c 1:1 q"] {
             assert_eq!(V1State::parse(bad), None, "{bad}");
