@@ -297,7 +297,7 @@ impl Joining<'_> {
         phase::begin!("set-up", "process {} joins the container", spawned.pid);
         let done = self.attend(&mut spawned, &plan).and_then(|console| {
             phase::log_steps(spawned.page, 0, |index| talk::text_of(&plan.steps, index));
-            self.announce(&spawned)?;
+            spawned.announce(self.options.pidfd_socket.as_deref(), self.options.pid_file.as_deref())?;
             Ok(console)
         });
         match done {
@@ -463,17 +463,6 @@ impl Joining<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Tells the caller's files and sockets about the new process.
-    fn announce(&self, spawned: &Spawned) -> Result<()> {
-        if let Some(path) = &self.options.pidfd_socket {
-            console::send(path, spawned.pidfd.as_fd(), b"pidfd", "--pidfd-socket", &spawned.deadline)?;
-        }
-        match &self.options.pid_file {
-            Some(path) => crate::pid_file::write(path, spawned.pid),
-            None => Ok(()),
-        }
     }
 }
 

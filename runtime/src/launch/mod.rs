@@ -252,7 +252,7 @@ impl Prepared<'_> {
         state.late = explain::LateSteps::of(&plan.steps, self.config.hooks.start_container_patience());
         state.progress = Progress::Created;
         record.write(&state)?;
-        self.announce(&talk.spawned)?;
+        talk.spawned.announce(self.options.pidfd_socket.as_deref(), self.options.pid_file.as_deref())?;
         Ok((talk.spawned, record, state, console))
     }
 
@@ -372,17 +372,6 @@ impl Prepared<'_> {
     fn keyring(&self) -> Option<CString> {
         (self.options.keyring == Keyring::New)
             .then(|| CString::new(format!("_ses.{}", self.id)).unwrap_or_default())
-    }
-
-    /// Tells the caller's files and sockets about the new process.
-    fn announce(&self, spawned: &Spawned) -> Result<()> {
-        if let Some(path) = &self.options.pidfd_socket {
-            console::send(path, spawned.pidfd.as_fd(), b"pidfd", "--pidfd-socket", &spawned.deadline)?;
-        }
-        match &self.options.pid_file {
-            Some(path) => crate::pid_file::write(path, spawned.pid),
-            None => Ok(()),
-        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The child as its parent sees it: a process, a socket, a page, and a deadline.
 
 use std::fs::File;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use child::message::Message;
@@ -14,6 +15,7 @@ use rustix::process::{
 use rustix::time::Timespec;
 use sys::error::Context;
 
+use super::console;
 use super::process::tail;
 use crate::state::State;
 use crate::step::Step;
@@ -144,6 +146,17 @@ impl Spawned {
         }
     }
 
+    /// Tells the caller's socket and file, `--pidfd-socket` and `--pid-file`, about the new process.
+    ///
+    /// # Errors
+    /// `Kernel` and `Timeout`, with the key.
+    pub fn announce(&self, socket: Option<&Path>, file: Option<&Path>) -> Result<()> {
+        if let Some(path) = socket {
+            console::send(path, self.pidfd.as_fd(), b"pidfd", "--pidfd-socket", &self.deadline)?;
+        }
+        file.map_or(Ok(()), |path| crate::pid_file::write(path, self.pid))
+    }
+
     /// Kills the child, if it lives, and reaps it.
     ///
     /// # Errors
@@ -159,7 +172,6 @@ impl Spawned {
 /// # Errors
 /// `Kernel`.
 pub fn reap(pidfd: &OwnedFd) -> Result<Option<WaitIdStatus>> {
-    use std::os::fd::AsFd;
     loop {
         match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
             Ok(status) => return Ok(status),

@@ -130,7 +130,8 @@ impl Restoring<'_> {
         let (pid, pidfd, console) = self.converse(swrk, work)?;
         resctrl.iter().try_for_each(|group| group.join(pid.unsigned_abs()))?;
         let spawned = spawned(pid, pidfd, &record)?;
-        prepared.announce(&spawned)?;
+        let options = prepared.options;
+        spawned.announce(options.pidfd_socket.as_deref(), options.pid_file.as_deref())?;
         Ok((spawned, record, state, console))
     }
 
