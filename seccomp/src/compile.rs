@@ -12,7 +12,7 @@
 //! jump without that limit, is put in between.
 
 use crate::arch::{Arch, Endian, Width};
-use crate::ir::{Action, Condition, Operator, Policy};
+use crate::ir::{Action, Condition, Operator, Policy, Rule};
 use crate::lower::{Decision, FOREIGN, Lowered, lower};
 use crate::profile::{Fault, Profile, Support, Violation, flag, validate};
 use crate::program::{self, Data, Instruction, MAX_INSTRUCTIONS, op};
@@ -79,11 +79,12 @@ impl Filter {
     /// The program as an array of `struct sock_filter` of the machine this runs on.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(8 * self.instructions.len());
-        for instruction in &self.instructions {
-            bytes.extend_from_slice(&instruction.code.to_ne_bytes());
-            bytes.extend_from_slice(&[instruction.jt, instruction.jf]);
-            bytes.extend_from_slice(&instruction.k.to_ne_bytes());
+        let mut bytes = vec![0; 8 * self.instructions.len()];
+        let (rows, _) = bytes.as_chunks_mut();
+        for (row, instruction) in rows.iter_mut().zip(&self.instructions) {
+            let Instruction { code, jt, jf, k } = instruction;
+            let ([a, b], [c, d, e, f]) = (code.to_ne_bytes(), k.to_ne_bytes());
+            *row = [a, b, *jt, *jf, c, d, e, f];
         }
         bytes
     }
@@ -111,13 +112,13 @@ fn warnings(lowered: &Lowered<'_>, policy: &Policy<'_>) -> Vec<String> {
             "linux.seccomp.syscalls[{rule}].args: not seen where the call is made through socketcall or ipc"
         ));
     }
-    for rule in &lowered.unreachable {
-        let action = policy.rules.get(*rule).map_or("the rule", |rule| rule.action.name());
+    let unreachable = lowered.unreachable.iter().zip(&policy.rules).enumerate();
+    for (rule, (_, Rule { action, .. })) in unreachable.filter(|(_, (unreachable, _))| **unreachable) {
+        let action = action.name();
         all.push(format!(
             "linux.seccomp.syscalls[{rule}]: {action} is never reached; another rule decides first"
         ));
     }
-    all.dedup();
     all
 }
 
@@ -148,6 +149,13 @@ struct Assembler<'l> {
     endian: Endian,
 }
 
+/// What one section needs, kept for the next.
+struct Room {
+    boundaries: Vec<u32>,
+    ranges: Vec<(u32, Label)>,
+    leaves: Vec<Leaf>,
+}
+
 /// How far a conditional jump reaches, less the one instruction that the other side of the same jump may need.
 const REACH: usize = 255;
 
@@ -166,8 +174,13 @@ fn emit(lowered: &Lowered<'_>) -> Vec<Instruction> {
             audits.push(section.audit);
         }
     }
+    let mut room = Room {
+        boundaries: Vec::with_capacity(512),
+        ranges: Vec::with_capacity(256),
+        leaves: Vec::with_capacity(256),
+    };
     let sections: Vec<(u32, Label)> =
-        audits.iter().rev().map(|&audit| (audit, assembler.section(audit))).collect();
+        audits.iter().rev().map(|&audit| (audit, assembler.section(audit, &mut room))).collect();
     let mut next = Label::Return(FOREIGN.word());
     for (audit, section) in sections {
         next = assembler.branch(op::EQUAL, audit, section, next);
@@ -179,28 +192,27 @@ fn emit(lowered: &Lowered<'_>) -> Vec<Instruction> {
 
 impl Assembler<'_> {
     /// The code for the numbers of one `seccomp_data.arch`.
-    fn section(&mut self, audit: u32) -> Label {
-        let mut ranges: Vec<(u32, Decision)> = Vec::with_capacity(128);
-        for first in self.lowered.boundaries(audit) {
-            let decision = self.lowered.decide(audit, first);
-            let same = |(_, last): &(u32, Decision)| {
-                *last == decision
-                    || self.lowered.answer(*last).is_some()
-                        && self.lowered.answer(*last) == self.lowered.answer(decision)
-            };
-            if !ranges.last().is_some_and(same) {
-                ranges.push((first, decision));
+    fn section(&mut self, audit: u32, room: &mut Room) -> Label {
+        let entry = self.lowered.entry(audit);
+        entry.boundaries(&mut room.boundaries);
+        room.ranges.clear();
+        let mut last: Option<(Decision, Option<Action>)> = None;
+        // The chains come first, which is behind the tree, so that it stays together.
+        for &first in &room.boundaries {
+            let decision = entry.decide(first);
+            let answer = self.lowered.answer(decision);
+            if !last.is_some_and(|last| last == (decision, answer) || answer.is_some() && last.1 == answer) {
+                room.ranges.push((first, self.target(decision, answer)));
+                last = Some((decision, answer));
             }
         }
-        // The chains come first, which is behind the tree, so that it stays together.
-        let leaves: Vec<(u32, Label)> =
-            ranges.into_iter().map(|(first, decision)| (first, self.target(decision))).collect();
-        let tree = self.tree(&with_exceptions(&leaves));
+        with_exceptions(&room.ranges, &mut room.leaves);
+        let tree = self.tree(&room.leaves);
         self.before(op::LOAD, program::NUMBER, tree)
     }
 
-    fn target(&mut self, decision: Decision) -> Label {
-        match (self.lowered.answer(decision), decision) {
+    fn target(&mut self, decision: Decision, answer: Option<Action>) -> Label {
+        match (answer, decision) {
             (None, Decision::Chain(chain)) => self.chain(chain),
             (answer, _) => Label::Return(answer.unwrap_or(FOREIGN).word()),
         }
@@ -364,8 +376,8 @@ impl Assembler<'_> {
 
 /// Joins a range of one number with the ranges around it where these have the same answer: one comparison
 /// instead of two.
-fn with_exceptions(ranges: &[(u32, Label)]) -> Vec<Leaf> {
-    let mut leaves = Vec::with_capacity(ranges.len());
+fn with_exceptions(ranges: &[(u32, Label)], leaves: &mut Vec<Leaf>) {
+    leaves.clear();
     let mut rest = ranges;
     while let [(first, target), after @ ..] = rest {
         let leaf = |exception| Leaf { first: *first, target: *target, exception };
@@ -380,7 +392,6 @@ fn with_exceptions(ranges: &[(u32, Label)]) -> Vec<Leaf> {
             }
         }
     }
-    leaves
 }
 
 #[cfg(test)]

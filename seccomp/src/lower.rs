@@ -11,10 +11,17 @@ use std::cmp::Ordering;
 /// Places behind the dense ones for ARM's private calls.
 const PRIVATE: usize = 16;
 
-/// What the rules say about one place: 0 is nothing, otherwise a rule and one, or a chain with [`CHAIN`] set.
+/// What the rules say about one place: 0 is nothing, otherwise a rule and one, or a chain with [`CHAIN`] set. While the
+/// rules are read, [`PENDING`] marks the last of the conditional rules so far, and one.
 type Slot = u32;
 
 const CHAIN: Slot = 1 << 31;
+const PENDING: Slot = 1 << 30;
+
+/// Whether no rule without conditions has taken a slot, while the rules are read.
+fn is_open(slot: Slot) -> bool {
+    slot == 0 || slot & PENDING != 0
+}
 
 /// One architecture's calls.
 pub(crate) struct Section {
@@ -23,7 +30,7 @@ pub(crate) struct Section {
     pub(crate) audit: u32,
     column: usize,
     base: u32,
-    slots: [Slot; DENSE + PRIVATE],
+    slots: Vec<Slot>,
     /// The newest call that the profile names, whatever it says about it.
     newest: Option<u16>,
     /// The first number that gets ENOSYS for being newer, once all rules are read.
@@ -72,15 +79,22 @@ pub(crate) struct Lowered<'p> {
     pub(crate) unknown: Vec<&'p str>,
     /// Rules with conditions on arguments that `socketcall` or `ipc` hide from the filter.
     pub(crate) hidden: Vec<usize>,
-    /// Alternatives after which another with the same or fewer conditions decides first.
-    pub(crate) unreachable: Vec<usize>,
+    /// For each rule, whether somewhere another with the same or fewer conditions decides first.
+    pub(crate) unreachable: Vec<bool>,
 }
 
-/// A conditional rule for one place of one section, while the rules are read.
+/// A conditional rule for one place, while the rules are read.
 struct Pending {
-    section: usize,
-    place: u16,
     alternative: Alternative,
+    /// The slot before, which says what was pending then.
+    before: Slot,
+}
+
+/// The conditional rules that were read, and where: each section and place once.
+#[derive(Default)]
+struct Gathered {
+    pending: Vec<Pending>,
+    places: Vec<(usize, u16)>,
 }
 
 /// Spreads a policy over its architectures.
@@ -95,18 +109,18 @@ pub(crate) fn lower<'p>(policy: &Policy<'p>) -> Lowered<'p> {
         enosys,
         unknown: Vec::new(),
         hidden: Vec::new(),
-        unreachable: Vec::new(),
+        unreachable: vec![false; policy.rules.len()],
     };
-    let mut pending = Vec::new();
+    let mut gathered = Gathered::default();
     for (place, rule) in policy.rules.iter().enumerate() {
         // A rule that says what the default says is skipped, but its names count as known to the profile.
         if rule.action == policy.default {
             rule.names.iter().for_each(|name| lowered.mention(name));
         } else {
-            rule.names.iter().for_each(|name| lowered.add(name, place, &rule.alternatives, &mut pending));
+            rule.names.iter().for_each(|name| lowered.add(name, place, &rule.alternatives, &mut gathered));
         }
     }
-    lowered.chain(pending);
+    lowered.chain(gathered);
     for section in &mut lowered.sections {
         section.newer = enosys.and_then(|_| section.first_newer());
     }
@@ -125,7 +139,7 @@ impl Section {
             audit: arch.audit(),
             column: arch.column(),
             base: arch.base(),
-            slots: [0; DENSE + PRIVATE],
+            slots: vec![0; DENSE + PRIVATE],
             newest: None,
             newer: None,
             socketcall,
@@ -159,7 +173,9 @@ impl Section {
     /// The first rule without conditions decides; one with conditions never does beside it.
     #[inline]
     fn set(&mut self, place: u16, rule: usize) {
-        if let Some(slot @ 0) = self.slots.get_mut(usize::from(place)) {
+        if let Some(slot) = self.slots.get_mut(usize::from(place))
+            && is_open(*slot)
+        {
             *slot = rule as Slot + 1;
         }
     }
@@ -219,7 +235,7 @@ impl<'p> Lowered<'p> {
     }
 
     /// Adds a rule for a call to every architecture that has it.
-    fn add(&mut self, name: &'p str, rule: usize, when: &[Vec<Condition>], pending: &mut Vec<Pending>) {
+    fn add(&mut self, name: &'p str, rule: usize, when: &[Vec<Condition>], gathered: &mut Gathered) {
         let Some(row) = tables::lookup(name) else { return self.unknown.push(name) };
         let mut multiplexed = false;
         for (index, section) in self.sections.iter_mut().enumerate() {
@@ -228,38 +244,32 @@ impl<'p> Lowered<'p> {
                 if when.is_empty() {
                     section.set(place, rule);
                 } else {
-                    section.add(place, rule, when.iter().cloned(), index, pending);
+                    section.add(place, rule, when.iter().cloned(), index, gathered);
                 }
             }
             multiplexed |= section.socketcall.is_some() || section.ipc.is_some();
         }
         if multiplexed {
-            self.add_multiplexed(row, rule, when, pending);
+            self.add_multiplexed(row, rule, when, gathered);
         }
     }
 
     /// Adds a rule for a call where `socketcall` or `ipc` is another entry to it.
-    fn add_multiplexed(
-        &mut self,
-        row: Row,
-        rule: usize,
-        when: &[Vec<Condition>],
-        pending: &mut Vec<Pending>,
-    ) {
+    fn add_multiplexed(&mut self, row: Row, rule: usize, when: &[Vec<Condition>], gathered: &mut Gathered) {
         let Some((kind, value)) = row.selector() else { return };
         let select = Condition { argument: 0, operator: Operator::MaskedEq { mask: kind.mask() }, value };
         for (index, section) in self.sections.iter_mut().enumerate() {
             let Some(place) = section.multiplexer(kind) else { continue };
             section.mention(Number::Dense(place));
-            if section.slot(usize::from(place)) != 0 {
+            if !is_open(section.slot(usize::from(place))) {
                 continue;
             }
             if when.is_empty() {
-                section.add(place, rule, std::iter::once(vec![select]), index, pending);
+                section.add(place, rule, std::iter::once(vec![select]), index, gathered);
                 continue;
             }
             let selected = when.iter().map(|conditions| behind(select, conditions));
-            section.add(place, rule, selected, index, pending);
+            section.add(place, rule, selected, index, gathered);
             if self.hidden.last() != Some(&rule) {
                 self.hidden.push(rule);
             }
@@ -267,21 +277,25 @@ impl<'p> Lowered<'p> {
     }
 
     /// Makes a chain of the conditional rules of each place that no unconditional one holds.
-    fn chain(&mut self, mut pending: Vec<Pending>) {
-        pending.retain(|it| {
-            self.sections.get(it.section).is_some_and(|section| section.slot(usize::from(it.place)) == 0)
-        });
-        pending.sort_by_key(|pending| (pending.section, pending.place));
-        for group in pending.chunk_by_mut(|a, b| (a.section, a.place) == (b.section, b.place)) {
-            let mut alternatives: Vec<Alternative> =
-                group.iter_mut().map(|pending| std::mem::take(&mut pending.alternative)).collect();
-            let Some(first) = group.first() else { continue };
-            let Some(section) = self.sections.get(first.section) else { continue };
+    fn chain(&mut self, mut gathered: Gathered) {
+        for (index, place) in gathered.places {
+            let Some(section) = self.sections.get(index) else { continue };
+            let mut slot = section.slot(usize::from(place));
+            let mut alternatives = Vec::new();
+            while slot & PENDING != 0 {
+                let Some(pending) = gathered.pending.get_mut((slot & !PENDING) as usize) else { break };
+                alternatives.push(std::mem::take(&mut pending.alternative));
+                slot = pending.before;
+            }
+            if alternatives.is_empty() {
+                continue;
+            }
+            alternatives.reverse();
             alternatives.sort_by(|a, b| precedence(&a.conditions, &b.conditions));
             absorb(&mut alternatives, &mut self.unreachable);
             let slot = CHAIN | self.intern(Chain { width: section.arch.width(), alternatives }) as Slot;
-            let section = self.sections.get_mut(first.section);
-            if let Some(free) = section.and_then(|it| it.slots.get_mut(usize::from(first.place))) {
+            let section = self.sections.get_mut(index);
+            if let Some(free) = section.and_then(|it| it.slots.get_mut(usize::from(place))) {
                 *free = slot;
             }
         }
@@ -296,17 +310,21 @@ impl<'p> Lowered<'p> {
 
     /// Who decides about a number, as the kernel gives it with an architecture.
     pub(crate) fn decide(&self, audit: u32, raw: u32) -> Decision {
+        self.entry(audit).decide(raw)
+    }
+
+    /// The sections whose calls come with a `seccomp_data.arch`.
+    pub(crate) fn entry(&self, audit: u32) -> Entry<'_> {
         let of = |arch: Arch| self.sections.iter().find(|section| section.arch == arch);
         if audit != Arch::X32.audit() {
             let section = self.sections.iter().find(|section| section.audit == audit);
-            return section.map_or(Decision::Foreign, |section| section.decide(raw));
+            return section.map_or(Entry::Foreign, Entry::Only);
         }
         match (of(Arch::X86_64), of(Arch::X32)) {
-            (None, None) => Decision::Foreign,
-            (Some(section), Some(_)) if raw & X32_BIT == 0 => section.decide(raw),
-            (Some(_), Some(section)) => section.decide(raw),
-            (Some(section), None) => section.decide_without_x32(raw),
-            (None, Some(section)) => section.decide_only_x32(raw),
+            (None, None) => Entry::Foreign,
+            (Some(section), Some(x32)) => Entry::Both(section, x32),
+            (Some(section), None) => Entry::WithoutX32(section),
+            (None, Some(x32)) => Entry::OnlyX32(x32),
         }
     }
 
@@ -320,22 +338,63 @@ impl<'p> Lowered<'p> {
             Decision::Chain(_) => None,
         }
     }
+}
 
-    /// The numbers of one `seccomp_data.arch` at which the decision may change, sorted.
-    pub(crate) fn boundaries(&self, audit: u32) -> Vec<u32> {
-        let mut all = Vec::with_capacity(256);
-        all.push(0);
-        let mut sections: Vec<&Section> = self.sections.iter().filter(|it| it.audit == audit).collect();
-        sections.sort_by_key(|section| section.base);
-        for section in sections {
-            section.boundaries(&mut all);
+/// Whose calls come with one `seccomp_data.arch`. That of x86-64 and x32 is the same.
+#[derive(Clone, Copy)]
+pub(crate) enum Entry<'l> {
+    Foreign,
+    Only(&'l Section),
+    WithoutX32(&'l Section),
+    OnlyX32(&'l Section),
+    Both(&'l Section, &'l Section),
+}
+
+impl Entry<'_> {
+    /// Who decides about a number.
+    pub(crate) fn decide(self, raw: u32) -> Decision {
+        match self {
+            Self::Foreign => Decision::Foreign,
+            Self::Only(section) => section.decide(raw),
+            Self::WithoutX32(section) => section.decide_without_x32(raw),
+            Self::OnlyX32(x32) => x32.decide_only_x32(raw),
+            Self::Both(section, x32) => (if raw & X32_BIT == 0 { section } else { x32 }).decide(raw),
         }
-        if audit == Arch::X32.audit() {
+    }
+
+    /// Puts the numbers at which the decision may change into `all`, in order.
+    pub(crate) fn boundaries(self, all: &mut Vec<u32>) {
+        all.clear();
+        all.push(0);
+        match self {
+            Self::Foreign => {}
+            Self::Only(section) | Self::WithoutX32(section) | Self::OnlyX32(section) => {
+                section.boundaries(all);
+            }
+            Self::Both(section, x32) => {
+                section.boundaries(all);
+                x32.boundaries(all);
+            }
+        }
+        if !matches!(self, Self::Foreign | Self::Only(_)) {
             all.extend([X32_BIT, 2 * X32_BIT, 3 * X32_BIT, u32::MAX]);
         }
-        all.sort_unstable();
+        order(all);
         all.dedup();
-        all
+    }
+}
+
+/// Puts numbers in order that almost are: each goes back past the few that are greater.
+fn order(all: &mut [u32]) {
+    for end in 1..all.len() {
+        let mut rest = all.get_mut(..=end).unwrap_or_default();
+        while let [before @ .., a, b] = rest
+            && *a > *b
+        {
+            std::mem::swap(a, b);
+            let shorter = before.len() + 1;
+            rest = rest.get_mut(..shorter).unwrap_or_default();
+        }
     }
 }
 
@@ -388,17 +447,29 @@ impl Section {
         place: u16,
         rule: usize,
         when: impl Iterator<Item = Vec<Condition>>,
-        section: usize,
-        pending: &mut Vec<Pending>,
+        index: usize,
+        gathered: &mut Gathered,
     ) {
         for mut conditions in when {
             narrow(&mut conditions, self.arch.width());
             if conditions.is_empty() {
                 self.set(place, rule);
             } else {
-                pending.push(Pending { section, place, alternative: Alternative { conditions, rule } });
+                self.gather(place, Alternative { conditions, rule }, index, gathered);
             }
         }
+    }
+
+    /// Adds to what is pending for a place, where no unconditional rule is.
+    fn gather(&mut self, place: u16, alternative: Alternative, index: usize, gathered: &mut Gathered) {
+        let Some(slot) = self.slots.get_mut(usize::from(place)) else { return };
+        match *slot {
+            0 => gathered.places.push((index, place)),
+            slot if !is_open(slot) => return,
+            _ => {}
+        }
+        gathered.pending.push(Pending { alternative, before: *slot });
+        *slot = PENDING | (gathered.pending.len() - 1) as Slot;
     }
 }
 
@@ -442,13 +513,15 @@ fn precedence(a: &[Condition], b: &[Condition]) -> Ordering {
 
 /// Drops the alternatives that never decide, because one with only a part of their conditions is before them. Notes
 /// the rules that lose one by it and would have answered differently.
-fn absorb(alternatives: &mut Vec<Alternative>, unreachable: &mut Vec<usize>) {
+fn absorb(alternatives: &mut Vec<Alternative>, unreachable: &mut [bool]) {
     let mut kept: Vec<Alternative> = Vec::with_capacity(alternatives.len());
     for alternative in alternatives.drain(..) {
         match kept.last() {
             Some(last) if alternative.conditions.starts_with(&last.conditions) => {
-                if last.rule != alternative.rule {
-                    unreachable.push(alternative.rule);
+                if last.rule != alternative.rule
+                    && let Some(rule) = unreachable.get_mut(alternative.rule)
+                {
+                    *rule = true;
                 }
             }
             _ => kept.push(alternative),

@@ -153,11 +153,13 @@ pub fn possible(program: &[Instruction], audit: u32, number: u32) -> Vec<u32> {
             op::GREATER => branch(accumulator.map(|word| word > k)),
             op::AT_LEAST => branch(accumulator.map(|word| word >= k)),
             op::ANY_BIT => branch(accumulator.map(|word| word & k != 0)),
-            _ => words.push(k),
+            _ => {
+                if let Err(place) = words.binary_search(&k) {
+                    words.insert(place, k);
+                }
+            }
         }
     }
-    words.sort_unstable();
-    words.dedup();
     words
 }
 

@@ -23,12 +23,9 @@ const ARM_PRIVATE: u16 = 0xf000;
 /// `__ARM_NR_BASE` of the kernel.
 pub(crate) const ARM_PRIVATE_BASE: u32 = 0x000f_0000;
 
-/// The numbers of one name, and its place among the rows.
+/// The place of a name among the rows.
 #[derive(Clone, Copy)]
-pub(crate) struct Row {
-    numbers: &'static [u16; COLUMNS],
-    place: u16,
-}
+pub(crate) struct Row(u16);
 
 const COLUMNS: usize = 18;
 
@@ -50,13 +47,13 @@ impl Row {
     /// The number in a column, [`Arch::column`].
     #[inline]
     pub(crate) fn at(self, column: usize) -> Option<Number> {
-        number_at(self.numbers, column)
+        number_at(NUMBERS.get(usize::from(self.0))?, column)
     }
 
     /// The multiplexer of the call and the value that selects it there.
     #[inline]
     pub(crate) fn selector(self) -> Option<(Multiplexer, u64)> {
-        let place = SELECTORS.get(usize::from(self.place)).copied().filter(|&place| place != NOT_SELECTED)?;
+        let place = SELECTORS.get(usize::from(self.0)).copied().filter(|&place| place != NOT_SELECTED)?;
         SELECTED.get(usize::from(place)).map(|&(_, kind, value)| (kind, u64::from(value)))
     }
 }
@@ -83,12 +80,14 @@ impl Number {
 /// The row of a name, or nothing where no architecture has such a call.
 #[inline]
 pub(crate) fn lookup(name: &str) -> Option<Row> {
-    let mut slot = hash(name.as_bytes());
+    let name = name.as_bytes();
+    let key = Key::of(name);
+    let mut slot = key.slot();
     loop {
         let row = INDEX.get(slot).copied().filter(|&row| row != EMPTY)?;
-        let (candidate, numbers) = ROWS.get(usize::from(row))?;
-        if *candidate == name {
-            return Some(Row { numbers, place: row });
+        let candidate = name_at(usize::from(row));
+        if Key::of(candidate) == key && (name.len() <= 16 || candidate == name) {
+            return Some(Row(row));
         }
         slot = (slot + 1) % SLOTS;
     }
@@ -104,12 +103,74 @@ pub fn number(name: &str, arch: Arch) -> Option<u32> {
 #[must_use]
 pub fn name(raw: u32, arch: Arch) -> Option<&'static str> {
     let has = |numbers| number_at(numbers, arch.column()).is_some_and(|number| number.raw(arch) == raw);
-    ROWS.iter().find(|(_, numbers)| has(numbers)).map(|(name, _)| *name)
+    NUMBERS.iter().position(has).map(text)
 }
 
 /// Every name, sorted.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    ROWS.iter().map(|(name, _)| *name)
+    (0..COUNT).map(text)
+}
+
+fn text(row: usize) -> &'static str {
+    str::from_utf8(name_at(row)).unwrap_or_default()
+}
+
+#[inline]
+fn name_at(row: usize) -> &'static [u8] {
+    let Some(&(start, length)) = PLACES.get(row) else { return &[] };
+    NAMES.get(usize::from(start)..usize::from(start) + usize::from(length)).unwrap_or_default()
+}
+
+const COUNT: usize = ROWS.len();
+
+/// The numbers of each row.
+static NUMBERS: [[u16; COLUMNS]; COUNT] = numbers();
+
+/// All names without anything between them. Pointers to them would be relocated whenever the program starts, which
+/// takes a copy of each page that holds some.
+static NAMES: [u8; PLACES[COUNT - 1].0 as usize + PLACES[COUNT - 1].1 as usize] = letters();
+
+/// Where in [`NAMES`] the name of each row is, and how long it is.
+static PLACES: [(u16, u8); COUNT] = places();
+
+#[expect(clippy::indexing_slicing, reason = "runs in the compiler, where an index out of bounds is an error")]
+const fn numbers() -> [[u16; COLUMNS]; COUNT] {
+    let mut all = [[ABSENT; COLUMNS]; COUNT];
+    let mut row = 0;
+    while row < COUNT {
+        all[row] = ROWS[row].1;
+        row += 1;
+    }
+    all
+}
+
+#[expect(clippy::indexing_slicing, reason = "runs in the compiler, where an index out of bounds is an error")]
+const fn places() -> [(u16, u8); COUNT] {
+    let mut all = [(0, 0); COUNT];
+    let (mut row, mut start) = (0, 0);
+    while row < COUNT {
+        let length = ROWS[row].0.len();
+        all[row] = (start, length as u8);
+        start += length as u16;
+        row += 1;
+    }
+    all
+}
+
+#[expect(clippy::indexing_slicing, reason = "runs in the compiler, where an index out of bounds is an error")]
+const fn letters<const LENGTH: usize>() -> [u8; LENGTH] {
+    let mut all = [0; LENGTH];
+    let (mut row, mut place) = (0, 0);
+    while row < COUNT {
+        let mut name = ROWS[row].0.as_bytes();
+        while let [letter, rest @ ..] = name {
+            all[place] = *letter;
+            place += 1;
+            name = rest;
+        }
+        row += 1;
+    }
+    all
 }
 
 const SLOTS: usize = 2048;
@@ -122,8 +183,8 @@ static INDEX: [u16; SLOTS] = index();
 const fn index() -> [u16; SLOTS] {
     let mut index = [EMPTY; SLOTS];
     let mut row = 0;
-    while row < ROWS.len() {
-        let mut slot = hash(ROWS[row].0.as_bytes());
+    while row < COUNT {
+        let mut slot = Key::of(ROWS[row].0.as_bytes()).slot();
         while index[slot] != EMPTY {
             slot = (slot + 1) % SLOTS;
         }
@@ -136,13 +197,13 @@ const fn index() -> [u16; SLOTS] {
 const NOT_SELECTED: u8 = u8::MAX;
 
 /// For each row the place in [`SELECTED`].
-static SELECTORS: [u8; ROWS.len()] = selectors();
+static SELECTORS: [u8; COUNT] = selectors();
 
 #[expect(clippy::indexing_slicing, reason = "runs in the compiler, where an index out of bounds is an error")]
-const fn selectors() -> [u8; ROWS.len()] {
-    let mut places = [NOT_SELECTED; ROWS.len()];
+const fn selectors() -> [u8; COUNT] {
+    let mut places = [NOT_SELECTED; COUNT];
     let mut row = 0;
-    while row < ROWS.len() {
+    while row < COUNT {
         let mut place = 0;
         while place < SELECTED.len() {
             if same(ROWS[row].0.as_bytes(), SELECTED[place].0.as_bytes()) {
@@ -165,24 +226,42 @@ const fn same(mut a: &[u8], mut b: &[u8]) -> bool {
     a.is_empty() && b.is_empty()
 }
 
-/// A slot for a name, from its length and its first and last eight bytes: names differ there.
-const fn hash(name: &[u8]) -> usize {
-    let (first, last) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-        _ => (short(name), 0),
-    };
-    let mixed = (first ^ last.rotate_left(29) ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 53) as usize
+/// A name by its length, its first and its last bytes, which are all of it up to a length of 16.
+#[derive(PartialEq, Eq)]
+struct Key {
+    length: usize,
+    first: u64,
+    last: u64,
 }
 
-/// Fewer than eight bytes as one word.
-const fn short(mut name: &[u8]) -> u64 {
-    let mut word = 0;
-    while let [byte, rest @ ..] = name {
-        word = word << 8 | *byte as u64;
-        name = rest;
+impl Key {
+    #[inline]
+    const fn of(name: &[u8]) -> Self {
+        let length = name.len();
+        if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+            return Self { length, first: u64::from_le_bytes(*first), last: u64::from_le_bytes(*last) };
+        }
+        if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+            return Self {
+                length,
+                first: u32::from_le_bytes(*first) as u64,
+                last: u32::from_le_bytes(*last) as u64,
+            };
+        }
+        let (mut rest, mut first) = (name, 0);
+        while let [byte, after @ ..] = rest {
+            first = first << 8 | *byte as u64;
+            rest = after;
+        }
+        Self { length, first, last: 0 }
     }
-    word
+
+    /// Where to look for the name in [`INDEX`].
+    #[inline]
+    const fn slot(&self) -> usize {
+        let mixed = self.first ^ self.last.rotate_left(29) ^ self.length as u64;
+        (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 53) as usize
+    }
 }
 
 #[cfg(test)]
@@ -192,9 +271,11 @@ mod tests {
     #[test]
     fn every_name_is_found_at_its_row() {
         for (name, numbers) in &ROWS {
-            assert_eq!(lookup(name).map(|row| *row.numbers), Some(*numbers), "{name}");
+            assert_eq!(lookup(name).map(|row| NUMBERS[usize::from(row.0)]), Some(*numbers), "{name}");
         }
-        for absent in ["", "x", "futex_", "no_such_call_at_all", "Read"] {
+        assert!(names().eq(ROWS.iter().map(|(name, _)| *name)));
+        let absent = ["", "x", "futex_", "no_such_call_at_all", "Read", "sched_rr_get_INTERval_time64"];
+        for absent in absent {
             assert!(lookup(absent).is_none(), "{absent}");
         }
     }
