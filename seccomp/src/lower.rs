@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 const PRIVATE: usize = 16;
 
 /// What the rules say about one place: 0 is nothing, otherwise a rule and one, or a chain with [`CHAIN`] set. While the
-/// rules are read, [`PENDING`] marks the last of the conditional rules so far, and one.
+/// rules are read, it is the last conditional rule so far with [`PENDING`] set.
 type Slot = u32;
 
 const CHAIN: Slot = 1 << 31;
