@@ -23,6 +23,7 @@ pub mod harness;
 pub mod image;
 pub mod layout;
 pub mod leaks;
+pub mod parent;
 pub mod process;
 pub mod pty;
 pub mod report;

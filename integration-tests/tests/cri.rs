@@ -11,6 +11,7 @@
     reason = "test code: a failed expectation ends the test with its reason"
 )]
 
+use integration_tests::parent::Parent;
 use integration_tests::process::{Running, wait, wait_until};
 use integration_tests::world::LIMIT;
 use integration_tests::{Outcome, World, cases, grpc, harness, image, layout, skip};
@@ -203,8 +204,9 @@ struct Nothing {}
 struct Containerd<'a> {
     world: &'a World,
     socket: String,
-    group: String,
     daemon: Option<Running>,
+    /// After the daemon, because it is gone before its groups go.
+    parent: Parent,
 }
 
 impl Drop for Containerd<'_> {
@@ -212,9 +214,6 @@ impl Drop for Containerd<'_> {
         let Some(mut daemon) = self.daemon.take() else { return };
         let _ = Command::new("kill").arg(daemon.pid().to_string()).status();
         wait(&mut daemon.child, LIMIT);
-        for top in layout::groups_named(&self.group) {
-            let _ = fs::remove_dir(top);
-        }
     }
 }
 
@@ -241,8 +240,8 @@ fn containerd(world: &World) -> Result<Containerd<'_>, harness::Skipped> {
     let path = format!("{places}:{}", std::env::var("PATH").unwrap_or_default());
     let mut command = Command::new("/usr/bin/containerd");
     let daemon = world.begin(command.args(["--config", &file]).env("PATH", path));
-    let group = format!("it-cri-{}", std::process::id());
-    let containerd = Containerd { world, socket, group, daemon: Some(daemon) };
+    let parent = Parent::new("cri");
+    let containerd = Containerd { world, socket, daemon: Some(daemon), parent };
     wait_until("CRI answers", LIMIT, || {
         grpc::call(&containerd.socket, "/runtime.v1.RuntimeService/Version", &[])
             .is_ok_and(|answer| answer.is_some())
@@ -280,7 +279,7 @@ impl Containerd<'_> {
             }),
             log_directory: logs,
             linux: Some(LinuxSandbox {
-                cgroup_parent: format!("/{}", self.group),
+                cgroup_parent: format!("/{}", self.parent.name),
                 security: Some(SecurityContext { namespaces: Some(namespaces) }),
             }),
         };
@@ -374,7 +373,7 @@ fn pods_live_and_leave_nothing(world: &World) -> Outcome {
     assert!(!containerd.ctr(&["container", "ls", "-q"]).contains(char::is_alphanumeric));
     let table = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
     assert!(!table.contains(&world.path("run")), "{table}");
-    for group in layout::groups_named(&containerd.group) {
+    for group in layout::groups_named(&containerd.parent.name) {
         let left = fs::read_dir(&group).expect("group").filter_map(Result::ok);
         let left = left.filter(|entry| entry.path().is_dir()).count();
         assert_eq!(left, 0, "cgroups below {}", group.display());

@@ -79,7 +79,6 @@ steps() {
         probe | layout | floor | kernel) ;;
         # Emulated it takes long, so it is run when it is asked for: TOPICS=engine_matrix.
         engine_matrix) [ -z "$TOPICS" ] || echo "engine_matrix 2400 ./engine_matrix" ;;
-        engines) [ "$1" = bookworm ] || echo "engines 900 ./engines --test-threads 1" ;;
         # A thousand processes take ten minutes under emulation, and prove nothing that they do not prove elsewhere.
         exec) echo "exec 600 ./exec --skip a_thousand_execs" ;;
         *) echo "$topic 600 ./$topic" ;;

@@ -59,16 +59,22 @@ impl Kind {
         }
     }
 
-    /// The heading of its column.
+    /// The engine's own name.
     pub(crate) fn title(self) -> &'static str {
-        match self {
+        match self.family() {
             Kind::Docker => "Docker",
-            Kind::DockerShim => "Docker, our shim",
             Kind::Containerd => "containerd",
-            Kind::ContainerdShim => "containerd, our shim",
-            Kind::Podman => "Podman",
-            Kind::PodmanRootless => "Podman, rootless",
             Kind::Buildah => "Buildah",
+            _ => "Podman",
+        }
+    }
+
+    /// What follows name and version in the heading of its column.
+    pub(crate) fn variant(self) -> &'static str {
+        match self {
+            Kind::DockerShim | Kind::ContainerdShim => ", our shim",
+            Kind::PodmanRootless => ", rootless",
+            _ => "",
         }
     }
 
@@ -287,6 +293,7 @@ impl Engine {
                 command.arg(format!("DOCKER_CONFIG={}", path("docker-config"))).arg("DOCKER_BUILDKIT=0")
             }
             _ => command
+                .arg("PODMAN_IGNORE_CGROUPSV1_WARNING=1")
                 .arg(format!("CONTAINERS_CONF={}", path("containers.conf")))
                 .arg(format!("CONTAINERS_REGISTRIES_CONF={}", path("registries.conf")))
                 .arg(format!(

@@ -3,13 +3,12 @@
 //! Whatever an engine leaves behind (bridges, packet filter rules, mounts, monitors) ends with the first process of
 //! that host. Its cgroups are those of this machine, so all of an engine's go below one [`Parent`].
 
-use integration_tests::layout;
+use integration_tests::parent::Parent;
 use integration_tests::process::{self, Running, wait_until};
 use integration_tests::world::LIMIT;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 /// The ordinary user of the host, its id and the first of its subordinate ids.
 pub(crate) const USER: &str = "it-user";
@@ -40,7 +39,7 @@ impl Host {
         wait_until("the host is made", LIMIT, || dir.join("ready").exists());
         let pid = only_child(holder.pid());
         let serial = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let parent = Parent { name: format!("it-engine-{}-{serial}", std::process::id()) };
+        let parent = Parent::new(&serial);
         Host { dir: dir.to_owned(), holder: Some(holder), pid, parent }
     }
 
@@ -97,8 +96,8 @@ impl Drop for Host {
     }
 }
 
-/// What the first process does; it stays a shell, because that reaps what engines leave to it. The directories that engines use without being asked are
-/// covered, and the devices that an ordinary user's engine opens are everybody's, as udev makes them.
+/// What the first process does; it stays a shell, because that reaps what engines leave to it. The directories that
+/// engines use without being asked are covered, and the devices that an ordinary user's engine opens are everybody's, as udev makes them.
 fn script_of(dir: &Path) -> String {
     let (dir, home) = (dir.display(), dir.join("home"));
     let home = home.display();
@@ -131,41 +130,4 @@ fn script_of(dir: &Path) -> String {
 fn only_child(pid: i32) -> i32 {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("children");
     text.trim().parse().expect("one child")
-}
-
-/// The cgroup that an engine puts its containers below, instead of one of its own that would stay; gone with this.
-pub(crate) struct Parent {
-    /// Its name, at the root of every hierarchy.
-    pub(crate) name: String,
-}
-
-impl Parent {
-    /// The groups below it, in all hierarchies.
-    pub(crate) fn groups(&self) -> Vec<PathBuf> {
-        layout::groups_named(&self.name).iter().flat_map(|top| groups_below(top)).collect()
-    }
-}
-
-fn groups_below(group: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(group).into_iter().flatten().flatten();
-    let groups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    groups
-        .flat_map(|entry| {
-            std::iter::once(entry.path()).chain(groups_below(&entry.path())).collect::<Vec<_>>()
-        })
-        .collect()
-}
-
-impl Drop for Parent {
-    fn drop(&mut self) {
-        // The engine's monitor may take a moment to die after its client has returned.
-        for _ in 0..100 {
-            self.groups().iter().rev().for_each(|group| drop(fs::remove_dir(group)));
-            layout::groups_named(&self.name).iter().for_each(|top| drop(fs::remove_dir(top)));
-            if layout::groups_named(&self.name).is_empty() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
 }

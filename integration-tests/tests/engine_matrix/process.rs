@@ -6,6 +6,7 @@ use integration_tests::process::{Ran, wait_until};
 use integration_tests::world::{LIMIT, runtime, text_of};
 use integration_tests::{Outcome, skip};
 use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
 
 pub(crate) fn run(cell: &Cell) -> Outcome {
     let report = cell.run(&[], &["/bin/probe"]).ok().json();
@@ -104,13 +105,14 @@ fn in_terminal(cell: &Cell, line: &str) -> Ran {
 fn assert_terminal(ran: Ran) -> Outcome {
     let ran = ran.ok();
     let out = ran.out.replace('\r', "");
-    // `script` types an end of file, which the terminal echoes.
+    // `script` types an end of file, which the terminal echoes wherever it comes.
+    let out = out.replace("^@", "").replace("^D\u{8}\u{8}", "");
     assert!(out.trim().ends_with("/dev/pts/0\n33 77"), "{ran}");
     Ok(())
 }
 
-/// The client sets the size after the start, so the program asks a little later.
-const TERMINAL: &str = "'sleep 0.7; tty; stty size'";
+/// The client sets the size after the start, so the program waits for it.
+const TERMINAL: &str = "'until stty size | grep -q 33.77; do sleep 0.1; done; tty; stty size'";
 
 pub(crate) fn terminal(cell: &Cell) -> Outcome {
     assert_terminal(in_terminal(cell, &cell.line(&["--rm", "-t", "-i"], &["/bin/sh", "-c", TERMINAL])))
@@ -353,11 +355,9 @@ pub(crate) fn systemd(cell: &Cell) -> Outcome {
     let options = [own, &["--env", "container=oci", "--volume", "/usr:/usr:ro", "-t"]].concat();
     cell.start_image("it-machine:latest", &name, &options, &[]).ok();
     let ran = || cell.exec(&name, &[], &["/usr/bin/test", "-e", "/run/it-ran"]).code == Some(0);
-    for _ in 0..100 {
-        if ran() || cell.inspect(&name, "{{.State.Running}}") != "true" {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
+    let end = Instant::now() + LIMIT;
+    while !ran() && cell.inspect(&name, "{{.State.Running}}") == "true" && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(100));
     }
     assert!(ran(), "the service did not run: {}", cell.call(&["logs", &name]));
     assert_eq!(cell.exec(&name, &[], &["/usr/bin/cat", "/proc/1/comm"]).ok().out, "systemd\n");

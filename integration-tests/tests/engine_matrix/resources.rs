@@ -2,6 +2,7 @@
 
 use crate::cell::Cell;
 use crate::engine::Kind;
+use crate::lifecycle::events_of;
 use integration_tests::layout::{self, Layout};
 use integration_tests::process::wait_until;
 use integration_tests::world::LIMIT;
@@ -164,12 +165,14 @@ pub(crate) fn throttle(cell: &Cell) -> Outcome {
     Ok(())
 }
 
-/// Reads so much into one buffer that the kernel ends it.
-const HUNGRY: [&str; 3] = ["/bin/sh", "-c", "sleep 1; exec dd if=/dev/zero of=/dev/null bs=64M"];
+/// Reads so much into one buffer that the kernel ends it, when the engine has said that it runs and so listens.
+const HUNGRY: [&str; 3] =
+    ["/bin/sh", "-c", "until test -e /mnt/go; do sleep 0.1; done; exec dd if=/dev/zero of=/dev/null bs=64M"];
 
 pub(crate) fn out_of_memory(cell: &Cell) -> Outcome {
     limited(cell)?;
-    let name = cell.start(&["--memory", "24m", "--memory-swap", "24m"], &HUNGRY);
+    let name = cell.start(&["--memory", "24m", "--memory-swap", "24m", "--volume", "{dir}:/mnt"], &HUNGRY);
+    fs::write(format!("{}/go", cell.share()), "").expect("file");
     cell.wait_for(&name, "{{.State.Status}}", "exited");
     assert_eq!(cell.inspect(&name, "{{.State.ExitCode}} {{.State.OOMKilled}}"), "137 true");
     Ok(())
@@ -177,12 +180,15 @@ pub(crate) fn out_of_memory(cell: &Cell) -> Outcome {
 
 /// containerd has it as an event only.
 pub(crate) fn ctr_out_of_memory(cell: &Cell) -> Outcome {
-    let seen = cell.world.path("events");
-    let line =
-        cell.line(&["--rm", "--memory-limit", "25165824"], &["dd", "if=/dev/zero", "of=/dev/null", "bs=64M"]);
-    let ran = cell.shell(&format!("$ENGINE events > {seen} & listener=$!; sleep 0.5; {line}; code=$?; sleep 0.5; kill $listener; exit $code"));
+    let share = cell.share();
+    let mount = format!("type=bind,src={share},dst=/mnt,options=rbind:rw");
+    let program = [HUNGRY[0], HUNGRY[1], &format!("'{}'", HUNGRY[2])];
+    let run = cell.line(&["--rm", "--memory-limit", "25165824", "--mount", &mount], &program);
+    let line = format!(
+        "{run} & client=$!; until $ENGINE task ls | grep -q RUNNING; do sleep 0.1; done; touch {share}/go; wait $client"
+    );
+    let (events, ran) = events_of(cell, &line, "/tasks/oom");
     assert_eq!(ran.code, Some(137), "{ran}");
-    let events = fs::read_to_string(&seen).expect("events");
     assert!(events.contains("/tasks/oom"), "{events}");
     Ok(())
 }

@@ -61,13 +61,17 @@ fn note(ends: &Ends) -> Option<String> {
     }
 }
 
-/// The line of an engine's message that says most: the last one of its standard error, or the first of the panic.
+/// The line of an engine's message that says most: the last one of its standard error, else of its output, or the first
+/// of the panic. Paths of the run say nothing to a reader.
 pub(crate) fn brief(text: &str) -> String {
-    let mut errors = text.lines().filter_map(|line| line.trim().strip_prefix("2| "));
-    let said = errors.rfind(|line| !line.trim().is_empty());
+    let last = |stream: &str| {
+        let mut lines = text.lines().filter_map(|line| line.trim().strip_prefix(stream));
+        lines.rfind(|line| !line.trim().is_empty())
+    };
     let first = text.lines().nth(1).or_else(|| text.lines().next()).unwrap_or_default();
-    let line = said.unwrap_or(first).replace('`', "'");
-    line.chars().take(240).collect()
+    let line = last("2| ").or_else(|| last("1| ")).unwrap_or(first).replace('`', "'");
+    let words = line.split(' ').filter(|word| !word.contains("/tmp/it-"));
+    words.collect::<Vec<_>>().join(" ").chars().take(240).collect()
 }
 
 /// The table of all rows.
@@ -75,7 +79,7 @@ pub(crate) fn markdown(rows: &[Row], results: &Results, versions: &BTreeMap<Kind
     let columns: Vec<Kind> = KINDS.into_iter().filter(|kind| versions.contains_key(kind)).collect();
     let mut notes = Vec::new();
     let mut text = format!("{}\n", machine());
-    let titles = columns.iter().map(|kind| format!("{} {}", kind.title(), versions[kind]));
+    let titles = columns.iter().map(|kind| format!("{} {}{}", kind.title(), versions[kind], kind.variant()));
     let header =
         format!("| | {} |\n|---|{}\n", titles.collect::<Vec<_>>().join(" | "), "---|".repeat(columns.len()));
     let mut theme = "";
