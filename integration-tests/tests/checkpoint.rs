@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         memory_is_saved_in_steps,
         the_images_decide_nothing_about_the_host,
         more_rights_than_the_configuration_gives_are_refused,
+        earlier_images_that_are_missing_are_an_error,
         only_what_runs_can_be_saved,
         a_failed_checkpoint_lets_the_container_run,
         a_failed_restore_leaves_nothing,
@@ -436,6 +437,18 @@ fn more_rights_than_the_configuration_gives_are_refused(world: &World) -> Outcom
         gone(world, &id);
         assert_eq!(count(&bundle), stood, "{key}: nothing may run");
     }
+    Ok(())
+}
+
+/// Before CRIU is asked for anything, so that any program stands for it here.
+fn earlier_images_that_are_missing_are_an_error(world: &World) -> Outcome {
+    world.only_orlop()?;
+    let id = world.started(&world.shell("sleep 1000"));
+    let images = world.path("images");
+    let options =
+        ["checkpoint", "--criu", "/bin/true", "--image-path", &images, "--parent-path", "../no", &id];
+    world.orlop(&options).fails().says("--parent-path: open ../no from --image-path: openat: ENOENT");
+    assert_eq!(world.status(&id), "running");
     Ok(())
 }
 

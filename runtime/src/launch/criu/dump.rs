@@ -135,6 +135,7 @@ impl Dump<'_> {
         request.flag(opts::TCP_SKIP_IN_FLIGHT, self.options.tcp_skip_in_flight);
         request.flag(opts::LINK_REMAP, self.options.link_remap);
         if let Some(parent) = &self.options.parent_path {
+            find_parent(parent, &directories.images)?;
             request.text(opts::PARENT_IMG, &parent.to_string_lossy());
             request.flag(opts::TRACK_MEM, true);
         }
@@ -208,6 +209,14 @@ impl Dump<'_> {
 /// The namespaces that CRIU leaves to others, with their names in the images.
 pub(super) const EXTERNAL_NAMESPACES: [(Namespace, &str); 2] =
     [(Namespace::Network, "extRootNetNS"), (Namespace::Pid, "extRootPidNS")];
+
+/// The earlier images are found from the directory of these. CRIU itself would write a link to nowhere first.
+fn find_parent(parent: &Path, images: &OwnedFd) -> Result<()> {
+    openat(images, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .context("openat", || format!("open {} from --image-path", parent.display()))
+        .map(drop)
+        .map_err(|error| error.with_key("--parent-path"))
+}
 
 fn write_descriptors(images: &OwnedFd, names: &[&str]) -> Result<()> {
     let what = || format!("write {DESCRIPTORS}");
