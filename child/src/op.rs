@@ -43,8 +43,11 @@ pub enum Op<'a> {
     JoinNamespace { fd: Fd, kind: u32 },
     /// unshare(2).
     Unshare { flags: u32 },
-    /// Lines for /proc/self/timens_offsets; they take effect at execve(2) from kernel 6.3.
+    /// Lines for /proc/self/timens_offsets, which an unshared time namespace accepts until a process is in it.
     TimeOffsets { lines: Text<'a> },
+    /// Enters the time namespace that was unshared: setns(2) to /proc/self/ns/time_for_children. unshare(2) puts only
+    /// children there; execve(2) follows from kernel 6.3 on, below it never does.
+    EnterTimeNamespace,
     /// Goes on in a new process whose parent is the runtime (CLONE_PARENT); this one exits.
     Clone { flags: u64 },
     /// setns(2) with a pidfd: the namespaces in `flags` of the process behind it, all at once (kernel 5.8).
@@ -390,6 +393,7 @@ impl fmt::Display for Op<'_> {
                 namespace_list(f, u64::from(*flags))
             }
             Op::TimeOffsets { lines } => write!(f, "set time offsets {lines}"),
+            Op::EnterTimeNamespace => f.write_str("enter the new time namespace"),
             Op::Clone { flags } => {
                 f.write_str("clone the last process")?;
                 namespace_list(f, *flags)

@@ -142,6 +142,7 @@ impl<'a> Executor<'a> {
             Op::JoinNamespace { fd, kind } => self.join_namespace(fd, kind),
             Op::Unshare { flags } => self.unshare(flags),
             Op::TimeOffsets { lines } => self.time_offsets(lines),
+            Op::EnterTimeNamespace => self.enter_time_namespace(),
             Op::Clone { flags } => self.clone_last(flags),
             Op::JoinProcess { pidfd, flags } => self.join_process(pidfd, flags),
             Op::EnterRoot { device, inode, root } => self.enter_root((device, inode), root),

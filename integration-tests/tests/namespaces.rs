@@ -9,7 +9,7 @@
 )]
 
 use integration_tests::layout::{self, Layout};
-use integration_tests::{Outcome, Report, World, cases, harness, skip};
+use integration_tests::{Bundle, Outcome, Report, World, cases, harness, skip};
 use serde_json::json;
 use std::fs;
 use std::process::ExitCode;
@@ -109,18 +109,23 @@ fn a_pid_namespace_is_joined_by_path(world: &World) -> Outcome {
 }
 
 fn a_user_namespace_is_joined_by_path(world: &World) -> Outcome {
+    let (path, bundle) = in_a_running_user_namespace(world);
+    let report = world.probe(&bundle);
+    assert_eq!(report["namespaces"]["user"], fs::read_link(path).unwrap().to_str().unwrap());
+    assert_eq!(report.ids("Uid"), [0; 4]);
+    Ok(())
+}
+
+/// The user namespace of a container that runs, and a bundle that joins it.
+fn in_a_running_user_namespace(world: &World) -> (String, Bundle) {
     let bundle = world.bundle().with_user_namespace(100_000, 65536).args(&["/bin/sleep", "1000"]);
-    let first = world.started(&bundle);
-    let pid = world.pid(&first);
+    let path = format!("/proc/{}/ns/user", world.pid(&world.started(&bundle)));
     let second = world.bundle().with_user_namespace(100_000, 65536).edit(|config| {
         config["linux"].as_object_mut().unwrap().remove("uidMappings");
         config["linux"].as_object_mut().unwrap().remove("gidMappings");
     });
-    let report = world.probe(&second.with_namespace("user", Some(&format!("/proc/{pid}/ns/user"))));
-    let target = fs::read_link(format!("/proc/{pid}/ns/user")).unwrap();
-    assert_eq!(report["namespaces"]["user"], target.to_str().unwrap());
-    assert_eq!(report.ids("Uid"), [0; 4]);
-    Ok(())
+    let second = second.with_namespace("user", Some(&path));
+    (path, second)
 }
 
 fn a_path_of_the_wrong_type_is_refused(world: &World) -> Outcome {
@@ -202,7 +207,19 @@ fn time_offsets_are_in_force(world: &World) -> Outcome {
     if !has_time_namespaces(world) {
         return skip("no time namespaces");
     }
-    let bundle = world.bundle().with_namespace("time", None).edit(|config| {
+    time_offsets_of(world, world.bundle());
+    time_offsets_of(world, world.bundle().with_user_namespace(100_000, 65536));
+    time_offsets_of(world, in_a_running_user_namespace(world).1);
+    // Two processes, and the last one is born with the rest.
+    let holder = world.started(&world.bundle().args(&["/bin/sleep", "1000"]));
+    let network = format!("/proc/{}/ns/net", world.pid(&holder));
+    let joins = world.bundle().with_user_namespace(100_000, 65536).without_mount("/sys");
+    time_offsets_of(world, joins.with_namespace("network", Some(&network)));
+    Ok(())
+}
+
+fn time_offsets_of(world: &World, bundle: Bundle) {
+    let bundle = bundle.with_namespace("time", None).edit(|config| {
         config["linux"]["timeOffsets"] =
             json!({"monotonic": {"secs": 1000, "nanosecs": 5}, "boottime": {"secs": 7_000_000, "nanosecs": 0}});
     });
@@ -215,7 +232,6 @@ fn time_offsets_are_in_force(world: &World) -> Outcome {
     assert!(seconds > 7_000_000.0, "{uptime}");
     assert_eq!(report["namespaces"]["time"], report["namespaces"]["time_for_children"]);
     assert_eq!(report["pid"], 1);
-    Ok(())
 }
 
 fn time_offsets_without_a_time_namespace_are_refused(world: &World) -> Outcome {

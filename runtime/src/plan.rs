@@ -180,7 +180,10 @@ fn enter_namespaces<'a>(inputs: &'a Inputs<'a>, opens: &mut Opens<'a>, steps: &m
         let fd = opens.add(Open::Namespace { kind: *kind as u32, path, key: key.clone().into() });
         steps.push(Step::new(key, Op::JoinNamespace { fd, kind: *kind as u32 }));
     }
+    // Whoever changes its user is no longer dumpable, and its timens_offsets belong to the host's root.
+    let mut time = time_steps(inputs);
     if stages.join.contains(&Kind::User) {
+        steps.append(&mut time);
         steps.push(Step::new("linux.namespaces", Op::BecomeRoot));
     }
     if let Some(flags) = stages.second {
@@ -188,16 +191,25 @@ fn enter_namespaces<'a>(inputs: &'a Inputs<'a>, opens: &mut Opens<'a>, steps: &m
         steps.push(Step::new("", Op::DieWithParent));
         if flags & Kind::User as u32 != 0 {
             steps.push(Step::new("linux.uidMappings", Op::Await { request: Request::Maps }));
+            steps.append(&mut time);
             steps.push(Step::new("linux.uidMappings", Op::BecomeRoot));
         }
     }
     if stages.unshare != 0 {
         steps.push(Step::new("linux.namespaces", Op::Unshare { flags: stages.unshare }));
     }
-    if stages.unshare_time {
-        steps.push(Step::new("linux.namespaces", Op::Unshare { flags: Kind::Time as u32 }));
-        steps.extend(config.namespaces.offsets_step());
+    steps.append(&mut time);
+}
+
+/// A new time namespace, its offsets, and then this process in it.
+fn time_steps<'a>(inputs: &'a Inputs<'a>) -> Vec<Step<'a>> {
+    if !inputs.stages.unshare_time {
+        return Vec::new();
     }
+    let mut steps = vec![Step::new("linux.namespaces", Op::Unshare { flags: Kind::Time as u32 })];
+    steps.extend(inputs.config.namespaces.offsets_step());
+    steps.push(Step::new("linux.namespaces", Op::EnterTimeNamespace));
+    steps
 }
 
 fn isolate<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {

@@ -47,8 +47,6 @@ pub struct Places {
     pub tasks: u32,
     /// Whether the last process is born in a v2 group.
     pub group: Group,
-    /// Whether the time namespace comes from a descriptor of its own.
-    pub time: Time,
 }
 
 /// Which process is born in the container's v2 group.
@@ -65,16 +63,6 @@ pub enum Group {
     NotLast,
 }
 
-/// Where the time namespace comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Time {
-    /// The first process of the container is in it.
-    OfInit,
-    /// The first process of a container that was not started enters it with its execve(2); until then it has a file of
-    /// its own (`time_for_children`).
-    OfChildren,
-}
-
 /// What is done by whom.
 #[derive(Debug)]
 pub struct Plan<'a> {
@@ -83,6 +71,9 @@ pub struct Plan<'a> {
     /// Done by the first process, then by the last one.
     pub steps: Vec<Step<'a>>,
 }
+
+/// How many descriptors belong to the host, the last ones: the pidfd of init and procfs.
+const HOSTS: u32 = 2;
 
 impl Places {
     fn socket(self) -> Fd {
@@ -118,17 +109,8 @@ impl Places {
         Fd(self.init().0 + 1)
     }
 
-    fn time(self) -> Option<Fd> {
-        (self.time == Time::OfChildren).then(|| Fd(self.init().0 + 2))
-    }
-
-    /// The descriptors that belong to the host: they are the last ones.
-    fn hosts(self) -> u32 {
-        2 + u32::from(self.time == Time::OfChildren)
-    }
-
     fn count(self) -> u32 {
-        self.init().0.unsigned_abs() + self.hosts()
+        self.init().0.unsigned_abs() + HOSTS
     }
 }
 
@@ -188,10 +170,6 @@ fn enter<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
     let Inputs { saved, places, .. } = inputs;
     steps.push(Step::new("", Op::NonDumpable));
     let mut flags = saved.namespaces;
-    if let Some(fd) = places.time() {
-        flags &= !Namespace::Time.flag();
-        steps.push(Step::new("", Op::JoinNamespace { fd, kind: Namespace::Time.flag() }));
-    }
     if places.cgroup_namespace().is_some() {
         flags &= !Namespace::Cgroup.flag();
     }
@@ -199,7 +177,7 @@ fn enter<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
     let (device, inode) = saved.root;
     steps.push(Step::new("", Op::EnterRoot { device, inode, root: child::Text(inputs.root_of_init) }));
     // A process inside that may trace the last one would find these in /proc/PID/fd.
-    steps.push(Step::new("", Op::Close { first: places.init(), count: places.hosts() }));
+    steps.push(Step::new("", Op::Close { first: places.init(), count: HOSTS }));
     steps.push(Step::new("", Op::CloneInto { group: places.group() }));
 }
 

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! A cgroup namespace is unshared after the cgroup is joined, unless the process is born in its v2 group. A time
-//! namespace with offsets is unshared, because clone3(CLONE_NEWTIME) would freeze the offsets.
+//! namespace with offsets is unshared, because clone3(CLONE_NEWTIME) would freeze the offsets; whatever is unshared is then
+//! entered by setns(2).
 
 use crate::config::namespaces::{Kind, Namespaces};
 
@@ -52,7 +53,7 @@ pub struct Stages {
     pub second: Option<u32>,
     /// CLONE_NEW* flags to unshare after that.
     pub unshare: u32,
-    /// Whether the time namespace is unshared, so that its offsets can be set.
+    /// Whether the time namespace is unshared, its offsets are set and it is entered.
     pub unshare_time: bool,
     /// Whether the cgroup namespace is unshared after the cgroup was joined.
     pub unshare_cgroup: bool,
@@ -60,11 +61,13 @@ pub struct Stages {
 
 /// Decides the stages.
 pub fn stages(namespaces: &Namespaces, offsets: bool, conditions: Conditions) -> Stages {
-    let unshare_time = namespaces.is_new(Kind::Time) && offsets;
     let joined = join_order(namespaces, conditions.privilege);
     let in_two = joined.contains(&Kind::Pid)
         || (!joined.is_empty() && namespaces.is_new(Kind::User))
         || (joined.contains(&Kind::User) && namespaces.is_new(Kind::Pid));
+    // unshare(2) leaves its caller outside of a time namespace, so that one is never among the rest.
+    let rest_by_unshare = joined.contains(&Kind::User) && !in_two;
+    let unshare_time = namespaces.is_new(Kind::Time) && (offsets || rest_by_unshare);
     let born_first = conditions.born_in_cgroup == Born::InCgroup && !in_two;
     let unshare_cgroup = namespaces.is_new(Kind::Cgroup) && !born_first;
     let new = new_flags(namespaces, |kind| {
@@ -153,6 +156,16 @@ mod tests {
         let namespaces = Namespaces::all_new(&[Kind::Time, Kind::Mount]);
         assert!(stages(&namespaces, true, HOST).unshare_time);
         assert_eq!(stages(&namespaces, true, HOST).first, Kind::Mount as u32);
-        assert_eq!(stages(&namespaces, false, HOST).first, Kind::Mount as u32 | Kind::Time as u32);
+        let without = stages(&namespaces, false, HOST);
+        assert_eq!(without.first, Kind::Mount as u32 | Kind::Time as u32);
+        assert!(!without.unshare_time);
+    }
+
+    #[test]
+    fn a_time_namespace_that_is_unshared_is_entered() {
+        let joined = vec![(Kind::User, 0, PathBuf::from("/proc/1/ns/user"))];
+        let namespaces = Namespaces { joined, ..Namespaces::all_new(&[Kind::Time, Kind::Mount]) };
+        let stages = stages(&namespaces, false, HOST);
+        assert_eq!((stages.unshare_time, stages.unshare), (true, Kind::Mount as u32));
     }
 }

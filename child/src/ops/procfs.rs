@@ -3,9 +3,10 @@
 use core::ffi::CStr;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::{Errno, retry_on_intr, write};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::paths::PathBuffer;
 use crate::data::Text;
@@ -15,6 +16,11 @@ use crate::run::Executor;
 impl Executor<'_> {
     pub(crate) fn time_offsets(&self, lines: Text<'_>) -> Result<(), Failure> {
         self.write_proc(c"self/timens_offsets", lines.0)
+    }
+
+    pub(crate) fn enter_time_namespace(&self) -> Result<(), Failure> {
+        let namespace = self.open_own_namespace(c"time_for_children")?;
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Time)).called("setns")
     }
 
     pub(crate) fn sysctl(&self, name: Text<'_>, value: Text<'_>) -> Result<(), Failure> {
@@ -42,26 +48,37 @@ impl Executor<'_> {
         if written == bytes.len() { Ok(()) } else { Err(Failure::new("write", Errno::IO)) }
     }
 
-    /// A file of procfs, opened to write. Where something is mounted over it on the host (an outer container's mask), a
-    /// private procfs is tried.
+    /// The directory is checked as every file of procfs is; its entry is a link that only leads out of procfs.
+    fn open_own_namespace(&self, name: &CStr) -> Result<OwnedFd, Failure> {
+        let directory = self.open_in_proc(c"thread-self/ns", OFlags::PATH | OFlags::DIRECTORY)?;
+        openat(&directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).called("openat")
+    }
+
+    /// A file of procfs, opened to write.
     fn open_proc(&self, path: &CStr) -> Result<OwnedFd, Failure> {
+        self.open_in_proc(path, OFlags::WRONLY)
+    }
+
+    /// Opens beneath procfs. Where something is mounted over the path on the host (an outer container's mask), a private
+    /// procfs is tried.
+    fn open_in_proc(&self, path: &CStr, flags: OFlags) -> Result<OwnedFd, Failure> {
         let outer = match self.proc {
-            Some(proc) => openat2_writable(sys::fd::borrow(proc.0), path),
+            Some(proc) => openat2_beneath(sys::fd::borrow(proc.0), path, flags),
             None => Err(Errno::XDEV),
         };
         match outer {
             Err(Errno::XDEV) => {
                 let private = private_procfs()?;
-                openat2_writable(&private, path).called("openat2")
+                openat2_beneath(&private, path, flags).called("openat2")
             }
             other => other.called("openat2"),
         }
     }
 }
 
-fn openat2_writable(proc: impl AsFd, path: &CStr) -> Result<OwnedFd, Errno> {
+fn openat2_beneath(proc: impl AsFd, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-    openat2(proc, path, OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty(), resolve)
+    openat2(proc, path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty(), resolve)
 }
 
 fn private_procfs() -> Result<OwnedFd, Failure> {

@@ -34,7 +34,7 @@ use crate::config::{Problems, capabilities, terminal};
 use crate::event_log::{self, Event};
 use crate::facts::Facts;
 use crate::json::Integer;
-use crate::plan_exec::{self, Group, Inputs, Places, Plan, Time};
+use crate::plan_exec::{self, Group, Inputs, Places, Plan};
 use crate::state::{Directory, State, Status};
 use crate::{Error, Kind, Result, bundle, phase, procfs};
 
@@ -274,7 +274,6 @@ struct Joining<'a> {
 struct Handles {
     join: cgroups::Join,
     proc: OwnedFd,
-    time: Option<OwnedFd>,
     cgroup_namespace: Option<OwnedFd>,
     ours: OwnedFd,
     theirs: OwnedFd,
@@ -320,9 +319,8 @@ impl Joining<'_> {
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .context("socketpair", || "make the socket of an exec".to_owned())?;
         let proc = procfs::open()?;
-        let time = self.time(&proc)?;
         let cgroup_namespace = self.cgroup_namespace(&proc, &join)?;
-        Ok(Handles { join, proc, time, cgroup_namespace, ours, theirs, page: new_page()? })
+        Ok(Handles { join, proc, cgroup_namespace, ours, theirs, page: new_page()? })
     }
 
     /// The container's cgroup namespace, where the last process joins it by itself; see [`Group`].
@@ -340,16 +338,6 @@ impl Joining<'_> {
             .context("openat", || format!("open /proc/{path}"))
     }
 
-    /// The time namespace of a container that was created and not started: its first process enters it only with its
-    /// execve(2). time_namespaces(7).
-    fn time(&self, proc: &OwnedFd) -> Result<Option<OwnedFd>> {
-        let has = self.saved.namespaces & crate::config::namespaces::Kind::Time.flag() != 0;
-        if !has || self.status != Status::Created {
-            return Ok(None);
-        }
-        self.namespace_file(proc, "time_for_children").map(Some)
-    }
-
     fn places(&self, handles: &Handles) -> Places {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let group = match (self.last_is_born_in(&handles.join), &handles.cgroup_namespace) {
@@ -361,7 +349,6 @@ impl Joining<'_> {
             program: count(self.options.descriptors.len()),
             tasks: count(handles.join.tasks().len()),
             group,
-            time: if handles.time.is_some() { Time::OfChildren } else { Time::OfInit },
         }
     }
 
@@ -379,7 +366,7 @@ impl Joining<'_> {
     }
 
     fn spawn(&self, plan: &Plan<'_>, places: Places, handles: Handles) -> Result<Spawned> {
-        let Handles { join, proc, time, cgroup_namespace, ours, theirs, page } = handles;
+        let Handles { join, proc, cgroup_namespace, ours, theirs, page } = handles;
         let group = join.unified_group();
         let mut inherit: Vec<BorrowedFd<'_>> = self.options.descriptors.iter().map(AsFd::as_fd).collect();
         inherit.push(theirs.as_fd());
@@ -387,7 +374,6 @@ impl Joining<'_> {
         inherit.extend(group.filter(|_| places.group != Group::NotLast));
         inherit.extend(cgroup_namespace.as_ref().map(AsFd::as_fd));
         inherit.extend([self.init.as_fd(), proc.as_fd()]);
-        inherit.extend(time.as_ref().map(AsFd::as_fd));
         let mut inherited = Inherited::in_order(&inherit)?;
         let header = (inherited.add_anywhere(theirs.as_fd())?, inherited.add_anywhere(page.as_fd())?);
         let image = image::with_plan(&encode(&plan.steps, &inherited.place(), header)?)?;
