@@ -31,9 +31,9 @@ pub(crate) fn update(cgroup: &Cgroup, asked: &Resources) -> Result<()> {
     groups.order(&mut writes)?;
     let mut changed = Vec::new();
     let unit = cgroup.record().unit.as_ref();
-    let done = groups.deliver(&writes, &mut changed).and_then(|()| {
-        tell_systemd(unit, writes.iter().map(|write| (write.file.as_ref(), write.value.as_str())))
-    });
+    let done = groups
+        .deliver(&writes, &mut changed)
+        .and_then(|()| tell_systemd(unit, groups.targets(&writes)?.into_iter()));
     done.map_err(|error| undo(&changed, error))?;
     groups.set_devices(policy.as_ref()).map_err(|error| {
         let told_back =
@@ -185,6 +185,14 @@ impl Groups {
             None => None,
         };
         Ok(text.map_or(0, |text| unsigned(&text)))
+    }
+
+    /// The files that count here, and what they get.
+    fn targets<'a>(&self, writes: &'a [Write]) -> Result<Vec<(&'a str, &'a str)>> {
+        let homes =
+            writes.iter().filter_map(|write| Some((write, self.home(write.controller, write.version)?)));
+        let targets = homes.map(|(write, group)| write.target(group)).collect::<Result<Vec<_>>>()?;
+        Ok(targets.into_iter().flatten().collect())
     }
 
     fn deliver<'a>(&'a self, writes: &[Write], changed: &mut Vec<Changed<'a>>) -> Result<()> {

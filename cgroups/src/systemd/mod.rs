@@ -24,7 +24,7 @@ use crate::layout::{Layout, own_groups};
 use crate::record::{Instance, Place, Record, Unit, join};
 use crate::request::{Owner, Request};
 use crate::resources::devices::Policy;
-use crate::resources::{self, Write};
+use crate::resources::{self, IfAbsent, Write};
 use crate::{delegate, device_program, v2};
 
 use bus::{Bus, Route, text};
@@ -156,7 +156,8 @@ fn unit_properties(request: &Request<'_>, unit: &Unit, writes: &[Write]) -> Vec<
         ("IOAccounting", Value::Bool(true)),
         ("TasksAccounting", Value::Bool(true)),
     ];
-    properties.extend(writes.iter().flat_map(|write| property::of(&write.file, &write.value)));
+    let certain = writes.iter().filter(|write| !matches!(write.if_absent, IfAbsent::Instead { .. }));
+    properties.extend(certain.flat_map(|write| property::of(&write.file, &write.value)));
     properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
@@ -173,6 +174,7 @@ impl Pending {
             present.check(write)?;
             write.deliver(&group)?;
         }
+        self.tell_of_other_files(&group)?;
         match device_program::install(&group, &self.policy) {
             Err(error) if self.rootless && error.errno() == Some(rustix::io::Errno::PERM) => {}
             other => other?,
@@ -181,6 +183,13 @@ impl Pending {
             Some(owner) => delegate::delegate(&group, Version::V2, "", owner),
             None => Ok(()),
         }
+    }
+
+    /// Which of two files a weight goes to is seen only in the group, so systemd hears of it when there is one.
+    fn tell_of_other_files(&self, group: &Directory) -> Result<()> {
+        let either = self.writes.iter().filter(|write| matches!(write.if_absent, IfAbsent::Instead { .. }));
+        let targets = either.map(|write| write.target(group)).collect::<Result<Vec<_>>>()?;
+        change(&mut self.bus.borrow_mut(), &self.unit, targets.into_iter().flatten())
     }
 
     /// A unit of that name may have failed before and still be known; then it is forgotten and the start tried again.
@@ -233,16 +242,29 @@ fn start_unit(bus: &mut Bus, arguments: &[Value]) -> Result<()> {
 
 /// Tells systemd of changed limits: file and value of each.
 pub(crate) fn set_limits<'a>(unit: &Unit, values: impl Iterator<Item = (&'a str, &'a str)>) -> Result<()> {
-    let properties: Vec<_> = values
-        .flat_map(|(file, value)| property::of(file, value))
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
+    let properties = properties_of(values);
     if properties.is_empty() {
         return Ok(());
     }
+    set_properties(&mut connect(unit.instance, Instant::now() + DEADLINE)?, unit, properties)
+}
+
+/// The same over a connection that is there.
+fn change<'a>(bus: &mut Bus, unit: &Unit, values: impl Iterator<Item = (&'a str, &'a str)>) -> Result<()> {
+    match properties_of(values) {
+        properties if properties.is_empty() => Ok(()),
+        properties => set_properties(bus, unit, properties),
+    }
+}
+
+fn properties_of<'a>(values: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<(String, Value)> {
+    let properties = values.flat_map(|(file, value)| property::of(file, value));
+    properties.map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn set_properties(bus: &mut Bus, unit: &Unit, properties: Vec<(String, Value)>) -> Result<()> {
     let arguments = [text(&unit.name), Value::Bool(true), Value::Properties(properties)];
-    let answer = connect(unit.instance, Instant::now() + DEADLINE)?
-        .call(&Call::to_manager("SetUnitProperties", &arguments))?;
+    let answer = bus.call(&Call::to_manager("SetUnitProperties", &arguments))?;
     succeed(answer, "change the container's scope").map(|_| ())
 }
 

@@ -21,6 +21,7 @@ const TABLE: &[(&str, &str, Convert)] = &[
     ("cpuset.cpus", "AllowedCPUs", bits),
     ("cpuset.mems", "AllowedMemoryNodes", bits),
     ("io.weight", "IOWeight", io_weight),
+    ("io.bfq.weight", "IOWeight", bfq_weight),
 ];
 
 /// The properties that mean `value` in `file`; empty if there are none.
@@ -56,6 +57,13 @@ fn cpu_max(value: &str, property: &'static str) -> Option<Vec<(&'static str, Val
 /// The group's own weight; those of single devices stay with the file.
 fn io_weight(value: &str, property: &'static str) -> Option<Vec<(&'static str, Value)>> {
     number(value.strip_prefix("default ").unwrap_or(value), property)
+}
+
+/// systemd derives the file from its property: 1 to 100 as they are, above that 900 steps for 9900 (CGroup settings of
+/// systemd.resource-control(5)). This is the way back, so that a reload writes what is there.
+fn bfq_weight(value: &str, property: &'static str) -> Option<Vec<(&'static str, Value)>> {
+    let weight: u64 = value.parse().ok()?;
+    Some(vec![(property, Value::Number(weight + weight.saturating_sub(100) * 10))])
 }
 
 /// `0-2,5` as a mask, the lowest bit of the first byte first.
@@ -119,6 +127,10 @@ mod tests {
             ("cpuset.cpus", "0-99999999", vec![]),
             ("io.weight", "8:0 100", vec![]),
             ("io.weight", "default 200", number("IOWeight", 200)),
+            ("io.bfq.weight", "10", number("IOWeight", 10)),
+            ("io.bfq.weight", "500", number("IOWeight", 4_500)),
+            ("io.bfq.weight", "1000", number("IOWeight", 10_000)),
+            ("io.bfq.weight", "8:0 100", vec![]),
             ("hugetlb.2MB.max", "0", vec![]),
         ] {
             assert_eq!(of(file, value), expected, "{file}={value}");

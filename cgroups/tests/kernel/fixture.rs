@@ -19,9 +19,18 @@ pub(crate) fn unique(name: &str) -> String {
     format!("/it-cgroups-{}/{name}", std::process::id())
 }
 
-/// A deadline that only a hang reaches.
+/// A deadline that only a hang reaches, however slow the machine.
 pub(crate) fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(10)
+    Instant::now() + Duration::from_secs(60)
+}
+
+/// Waits for a state that comes by itself.
+pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let end = soon();
+    while !condition() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// The container id of this case, which a case that runs as somebody else has too.
@@ -61,9 +70,15 @@ impl Container {
         let layout = Layout::detect().unwrap();
         let planned = cgroups::plan(request, &layout).unwrap();
         let prepared = cgroups::prepare(request, &layout).unwrap_or_else(|error| panic!("prepare: {error}"));
+        assert_eq!(prepared.record(), planned, "root gets every group that was planned");
+        let cgroup = planned.open().unwrap();
+        Self::adopted(prepared, cgroup)
+    }
+
+    /// Groups that somebody has prepared.
+    pub(crate) fn adopted(prepared: Prepared, cgroup: Cgroup) -> Self {
         let record = prepared.record();
-        assert_eq!(record, planned, "root gets every group that was planned");
-        Self { prepared, cgroup: record.open().unwrap(), record }
+        Self { prepared, cgroup, record }
     }
 
     /// The directory of the group in the hierarchy of `controller`, or the version 2 one for an empty name.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use cgroups::{Layout, Resources};
+use cgroups::{Controller, Layout, Resources, Version};
 
 use crate::Case;
 use crate::fixture::{Container, request, unique};
@@ -26,6 +26,9 @@ pub(crate) fn parse(json: &str) -> Resources {
 /// What is asked; the controller; then file and value on version 1, file and value on version 2. An empty file: the version
 /// cannot do it.
 type Row = (&'static str, &'static str, (&'static str, &'static str), (&'static str, &'static str));
+
+/// What a version 1 group says that has no limit.
+const UNLIMITED: &str = "9223372036854771712";
 
 const TABLE: &[Row] = &[
     (
@@ -92,6 +95,17 @@ const TABLE: &[Row] = &[
         ("hugetlb.2MB.rsvd.max", "4194304"),
     ),
     (r#"{"unified":{"hugetlb.2MB.max":"2097152"}}"#, "hugetlb", ("", ""), ("hugetlb.2MB.max", "2097152")),
+    (r#"{"unified":{"memory.high":"8388608"}}"#, "memory", ("", ""), ("memory.high", "8388608")),
+    (
+        r#"{"memory":{"limit":16777216,"swap":-1}}"#,
+        "memory",
+        ("memory.memsw.limit_in_bytes", UNLIMITED),
+        ("memory.swap.max", "max"),
+    ),
+    (r#"{"cpu":{"shares":2}}"#, "cpu", ("cpu.shares", "2"), ("cpu.weight", "1")),
+    (r#"{"cpu":{"shares":1024}}"#, "cpu", ("cpu.shares", "1024"), ("cpu.weight", "100")),
+    (r#"{"cpu":{"shares":262144}}"#, "cpu", ("cpu.shares", "262144"), ("cpu.weight", "10000")),
+    (r#"{"cpu":{"quota":-1}}"#, "cpu", ("cpu.cfs_quota_us", "-1"), ("cpu.max", "max 100000")),
     (r#"{"network":{"classID":1048577}}"#, "net_cls", ("net_cls.classid", "1048577"), ("", "")),
 ];
 
@@ -104,62 +118,134 @@ fn block_device() -> Option<(u64, u64)> {
 }
 
 fn every_limit_is_read_back() {
+    let layout = Layout::detect().unwrap();
+    every_limit(
+        |asked| cgroups::validate(&request(&unique("limits"), asked), &layout),
+        |asked, controller, file| Container::new("limits", asked).read(controller, file),
+    );
+    throttles(|asked, file| Container::new("throttle", asked).read("blkio", file));
+    weights(|asked| {
+        let prepared = cgroups::prepare(&request(&unique("weight"), asked), &layout)?;
+        let cgroup = prepared.record().open()?;
+        let container = Container::adopted(prepared, cgroup);
+        Ok(weight_files(&container.directory("blkio")))
+    });
+}
+
+/// Every row of the table, by a driver: `refused` tells what is wrong with a request, `read` makes a group and reads one
+/// of its files.
+pub(crate) fn every_limit(
+    refused: impl Fn(&Resources) -> Vec<sys::Error>,
+    read: impl Fn(&Resources, &str, &str) -> String,
+) {
+    let layout = Layout::detect().unwrap();
     let mut missing = Vec::new();
     for (json, controller, v1, v2) in TABLE {
         let asked = parse(json);
-        let layout = Layout::detect().unwrap();
-        let errors = cgroups::validate(&request(&unique("limits"), &asked), &layout);
-        let home = controller_version(&layout, controller);
-        let (file, value) = match home {
+        let (file, value) = match controller_version(&layout, controller) {
             Some(1) => v1,
             Some(_) => v2,
             None => {
-                assert!(!errors.is_empty(), "{json} must be refused without a {controller} controller");
+                assert!(
+                    !refused(&asked).is_empty(),
+                    "{json} must be refused without a {controller} controller"
+                );
                 missing.push(*controller);
                 continue;
             }
         };
         if file.is_empty() {
-            assert!(!errors.is_empty(), "{json} must be refused");
+            assert!(!refused(&asked).is_empty(), "{json} must be refused");
             continue;
         }
-        let container = Container::new("limits", &asked);
-        assert_eq!(container.read(controller, file), *value, "{json}");
+        assert_eq!(read(&asked, controller, file), *value, "{json}");
     }
     missing.dedup();
     if !missing.is_empty() {
         println!("skipped: this layout has no {}", missing.join(", "));
     }
-    throttles_are_read_back();
 }
 
-fn controller_version(layout: &Layout, controller: &str) -> Option<u32> {
+/// The version that drives block I/O, whose controller each calls by a name of its own.
+fn block_io() -> Option<u32> {
+    let homes = Layout::detect().unwrap().controllers();
+    match homes.of(Controller::Blkio)? {
+        Version::V1 => Some(1),
+        Version::V2 => Some(2),
+    }
+}
+
+/// The four rates of a disk, by a driver.
+pub(crate) fn throttles(read: impl Fn(&Resources, &str) -> String) {
+    let (Some((major, minor)), Some(version)) = (block_device(), block_io()) else {
+        println!("skipped: block I/O needs a disk and a controller for it");
+        return;
+    };
+    let device = format!(r#"[{{"major":{major},"minor":{minor},"rate":1048576}}]"#);
+    for (field, file, v2) in [
+        (
+            "throttleReadBpsDevice",
+            "blkio.throttle.read_bps_device",
+            "rbps=1048576 wbps=max riops=max wiops=max",
+        ),
+        (
+            "throttleWriteBpsDevice",
+            "blkio.throttle.write_bps_device",
+            "rbps=max wbps=1048576 riops=max wiops=max",
+        ),
+        (
+            "throttleReadIOPSDevice",
+            "blkio.throttle.read_iops_device",
+            "rbps=max wbps=max riops=1048576 wiops=max",
+        ),
+        (
+            "throttleWriteIOPSDevice",
+            "blkio.throttle.write_iops_device",
+            "rbps=max wbps=max riops=max wiops=1048576",
+        ),
+    ] {
+        let asked = parse(&format!(r#"{{"blockIO":{{"{field}":{device}}}}}"#));
+        let (file, value) = if version == 1 { (file, "1048576") } else { ("io.max", v2) };
+        assert_eq!(read(&asked, file), format!("{major}:{minor} {value}"), "{field}");
+    }
+}
+
+/// The weight of a group, which only a kernel with the BFQ scheduler or with io.cost has.
+pub(crate) fn weights(read: impl Fn(&Resources) -> sys::Result<Vec<(String, String)>>) {
+    if block_io().is_none() {
+        return;
+    }
+    match read(&parse(r#"{"blockIO":{"weight":500}}"#)) {
+        Ok(files) => {
+            let (file, value) = files.first().expect("a file of weights");
+            let expected = if file == "io.weight" { "default 4950" } else { "500" };
+            assert_eq!(
+                value.trim_start_matches("default ").trim(),
+                expected.trim_start_matches("default "),
+                "{file}"
+            );
+        }
+        Err(error) => {
+            assert_eq!(error.key(), Some("linux.resources.blockIO.weight"), "{error}");
+            println!("skipped: no scheduler has weights here");
+        }
+    }
+}
+
+/// The files of weights of a group and what they hold, the one that counts first.
+pub(crate) fn weight_files(group: &Path) -> Vec<(String, String)> {
+    let names = ["blkio.weight", "blkio.bfq.weight", "io.bfq.weight", "io.weight"];
+    let text = |name: &str| fs::read_to_string(group.join(name)).ok().map(|text| text.trim().to_owned());
+    names.iter().filter_map(|name| Some(((*name).to_owned(), text(name)?))).collect()
+}
+
+pub(crate) fn controller_version(layout: &Layout, controller: &str) -> Option<u32> {
     let homes = layout.controllers();
     if homes.v1.union(cgroups::Controllers::of_v1(controller)) == homes.v1 {
         return Some(1);
     }
     let v2 = homes.v2?;
     (v2.union(cgroups::Controllers::of_v2(controller)) == v2).then_some(2)
-}
-
-fn throttles_are_read_back() {
-    let (Some((major, minor)), Some(1)) =
-        (block_device(), controller_version(&Layout::detect().unwrap(), "blkio"))
-    else {
-        println!("skipped: block I/O needs a disk and the blkio controller");
-        return;
-    };
-    let device = format!(r#"[{{"major":{major},"minor":{minor},"rate":1048576}}]"#);
-    for (field, file) in [
-        ("throttleReadBpsDevice", "blkio.throttle.read_bps_device"),
-        ("throttleWriteBpsDevice", "blkio.throttle.write_bps_device"),
-        ("throttleReadIOPSDevice", "blkio.throttle.read_iops_device"),
-        ("throttleWriteIOPSDevice", "blkio.throttle.write_iops_device"),
-    ] {
-        let container =
-            Container::new("throttle", &parse(&format!(r#"{{"blockIO":{{"{field}":{device}}}}}"#)));
-        assert_eq!(container.read("blkio", file), format!("{major}:{minor} 1048576"), "{field}");
-    }
 }
 
 fn a_limit_that_cannot_be_is_named() {

@@ -38,6 +38,9 @@ const LAYOUTS: &[(&str, &str)] = &[
 const SYSTEMD: &str = r#"
     umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup || exit 1
     mount -t tmpfs none /run && mkdir -p -m 700 /run/systemd/system /run/user || exit 1
+    for name in $(cat /sys/fs/cgroup/cgroup.controllers); do
+        echo +$name >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null
+    done
     group=/sys/fs/cgroup/it-systemd-$2-$1; mkdir -p $group/manager; echo $$ >$group/manager/cgroup.procs
     export XDG_RUNTIME_DIR=/run/user
     /usr/lib/systemd/systemd --user & manager=$!

@@ -1,6 +1,6 @@
 //! The systemd driver against a real systemd, the user's instance of a machine of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use cgroups::{Driver, Layout, Prepared, Record, Request, Resources};
@@ -8,13 +8,15 @@ use rustix::process::Pid;
 
 use crate::Case;
 use crate::fixture::{request, soon};
-use crate::limits::parse;
+use crate::limits::{every_limit, parse, throttles, weight_files, weights};
 
 pub(crate) const CASES: &[Case] = &[
     ("a_scope_is_started_limited_and_removed", a_scope_is_started_limited_and_removed),
     ("devices_survive_reloads", devices_survive_reloads),
     ("a_failed_unit_does_not_take_the_name", a_failed_unit_does_not_take_the_name),
     ("a_taken_name_is_refused", a_taken_name_is_refused),
+    ("every_limit_reaches_the_scope", every_limit_reaches_the_scope),
+    ("a_weight_outlives_a_reload", a_weight_outlives_a_reload),
     ("an_update_reaches_systemd", an_update_reaches_systemd),
     ("annotations_become_unit_properties", annotations_become_unit_properties),
     ("a_busy_systemd_ends_in_an_error", a_busy_systemd_ends_in_an_error),
@@ -166,6 +168,59 @@ fn an_update_reaches_systemd() {
     assert!(Command::new("systemctl").args(["--user", "daemon-reload"]).status().unwrap().success());
     assert_eq!(limit().trim(), "2097152");
     end(&record, child);
+}
+
+/// The directory of a scope.
+fn group(record: &Record) -> PathBuf {
+    PathBuf::from(record.container_paths().remove(0).1)
+}
+
+fn every_limit_reaches_the_scope() {
+    if !is_there() {
+        return;
+    }
+    let layout = Layout::detect().unwrap();
+    let read = |asked: &Resources, file: &str| {
+        let (_prepared, record, child) = start(&scope(":it:limit", asked), "exec sleep 100");
+        let text = std::fs::read_to_string(group(&record).join(file));
+        end(&record, child);
+        text.unwrap_or_else(|error| panic!("{file}: {error}")).trim().to_owned()
+    };
+    every_limit(
+        |asked| cgroups::validate(&scope(":it:limit", asked), &layout),
+        |asked, _, file| read(asked, file),
+    );
+    throttles(read);
+}
+
+/// systemd keeps a weight of its own, from which it writes both files again.
+fn a_weight_outlives_a_reload() {
+    if !is_there() {
+        return;
+    }
+    weights(|asked| {
+        let request = scope(":it:weight", asked);
+        let prepared = cgroups::prepare(&request, &Layout::detect().unwrap())?;
+        let (mut child, pid) = waiting("exec sleep 100");
+        if let Err(error) = prepared.adopt(pid) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return Err(error);
+        }
+        drop(child.stdin.take());
+        let record = prepared.record();
+        let before = weight_files(&group(&record));
+        assert!(Command::new("systemctl").args(["--user", "daemon-reload"]).status().unwrap().success());
+        assert_eq!(weight_files(&group(&record)).first(), before.first());
+        let other = parse(r#"{"blockIO":{"weight":700}}"#);
+        record.open().unwrap().update(&other).unwrap();
+        let changed = weight_files(&group(&record));
+        assert!(Command::new("systemctl").args(["--user", "daemon-reload"]).status().unwrap().success());
+        assert_eq!(weight_files(&group(&record)).first(), changed.first());
+        assert_ne!(changed.first(), before.first());
+        end(&record, child);
+        Ok(before)
+    });
 }
 
 fn annotations_become_unit_properties() {
