@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         io_priority_is_set,
         personality_is_set,
         memory_policy_is_set,
+        a_container_stays_on_its_numa_node,
         cpu_affinity_of_the_caller_is_reset,
         signal_dispositions_and_mask_of_the_caller_are_reset,
         an_ignored_sigchld_of_the_caller_does_no_harm,
@@ -372,6 +373,28 @@ fn memory_policy_is_set(world: &World) -> Outcome {
     }
     let policy = world.probe(&bundle)["memory_policy"].clone();
     assert_eq!(policy, json!({"result": 0, "mode": 2 | 1 << 15, "nodes": 1}));
+    Ok(())
+}
+
+/// Of two nodes the second one alone: its processors, its memory, and what the program prefers.
+fn a_container_stays_on_its_numa_node(world: &World) -> Outcome {
+    world.only_orlop()?;
+    let Ok(processors) = fs::read_to_string("/sys/devices/system/node/node1/cpulist") else {
+        return skip("the machine has one NUMA node");
+    };
+    let processors = processors.trim();
+    let bundle = world.bundle().edit(|config| {
+        config["linux"]["resources"] = json!({"cpu": {"cpus": processors, "mems": "1"}});
+        config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_PREFERRED", "nodes": "1"});
+    });
+    let report = world.probe(&bundle);
+    assert_eq!(report.status("Cpus_allowed_list"), processors);
+    assert_eq!(report.status("Mems_allowed_list"), "1");
+    assert_eq!(report["memory_policy"], json!({"result": 0, "mode": 1, "nodes": 2}));
+    let both = world.bundle().edit(|config| {
+        config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_INTERLEAVE", "nodes": "0-1"});
+    });
+    assert_eq!(world.probe(&both)["memory_policy"], json!({"result": 0, "mode": 3, "nodes": 3}));
     Ok(())
 }
 

@@ -148,7 +148,7 @@ fn limited(bundle: Bundle) -> Bundle {
     bundle.edit(|config| {
         config["linux"]["resources"] = json!({
             "memory": {"limit": 67_108_864, "reservation": 33_554_432, "swap": 134_217_728},
-            "cpu": {"shares": 512, "quota": 50_000, "period": 100_000, "cpus": "0"},
+            "cpu": {"shares": 512, "quota": 50_000, "period": 100_000, "burst": 20_000, "cpus": "0", "mems": "0"},
             "pids": {"limit": 50},
             "hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}],
             "unified": {"memory.high": "60000000"}
@@ -160,8 +160,21 @@ fn limits_are_properties_and_files(world: &World) -> Outcome {
     if !managed() {
         return skip("no systemd with v2 groups");
     }
-    let scope = scope(world, &limited(sleeping(world)), "orlop-ID.scope");
+    let disk = fs::metadata("/dev/vda").ok().map(|disk| disk.rdev());
+    let disk = disk.map(|number| (rustix::fs::major(number), rustix::fs::minor(number)));
+    let bundle = limited(sleeping(world)).edit(|config| {
+        if let Some((major, minor)) = disk {
+            let rate = |rate: u32| json!([{"major": major, "minor": minor, "rate": rate}]);
+            config["linux"]["resources"]["blockIO"] = json!({
+                "throttleReadBpsDevice": rate(1 << 20), "throttleWriteBpsDevice": rate(2 << 20),
+                "throttleReadIOPSDevice": rate(300), "throttleWriteIOPSDevice": rate(400)
+            });
+        }
+    });
+    let scope = scope(world, &bundle, "orlop-ID.scope");
     for (property, value) in [
+        ("CPUWeight", "59"),
+        ("AllowedMemoryNodes", "0"),
         ("MemoryMax", "67108864"),
         ("MemoryLow", "33554432"),
         ("MemorySwapMax", "67108864"),
@@ -181,10 +194,18 @@ fn limits_are_properties_and_files(world: &World) -> Outcome {
             ("memory.high", "59998208"),
             ("cpu.max", "50000 100000"),
             ("pids.max", "50"),
+            ("cpu.max.burst", "20000"),
+            ("cpu.weight", "59"),
             ("cpuset.cpus", "0"),
+            ("cpuset.mems", "0"),
             ("hugetlb.2MB.max", "4194304"),
+            ("hugetlb.2MB.rsvd.max", "4194304"),
         ] {
             assert_eq!(scope.file(file), value, "{round}: {file}");
+        }
+        if let Some((major, minor)) = disk {
+            let all = format!("{major}:{minor} rbps=1048576 wbps=2097152 riops=300 wiops=400");
+            assert_eq!(scope.file("io.max"), all, "{round}");
         }
         reload(world);
     }
