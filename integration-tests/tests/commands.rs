@@ -231,7 +231,7 @@ fn events_repeats_until_the_container_ends(world: &World) -> Outcome {
     let running = world.begin(&mut world.command(&["events", "--interval", "50ms", &id]));
     wait_until("three lines", LIMIT, || running.output().0.lines().count() >= 3);
     world.orlop(&["delete", "--force", &id]).ok();
-    let ran = running.end(Duration::from_secs(5)).ok();
+    let ran = running.end(LIMIT).ok();
     for line in ran.out.lines() {
         let event: Value = serde_json::from_str(line).unwrap();
         assert_eq!(event["type"], "stats");
@@ -256,7 +256,7 @@ fn events_tells_of_a_kill_for_memory(world: &World) -> Outcome {
     let event: Value = serde_json::from_str(running.output().0.lines().next().unwrap()).unwrap();
     assert_eq!(event, json!({"type": "oom", "id": id}));
     world.orlop(&["delete", "--force", &id]).ok();
-    running.end(Duration::from_secs(5)).ok();
+    running.end(LIMIT).ok();
     Ok(())
 }
 

@@ -15,7 +15,6 @@ use integration_tests::{Bundle, Outcome, World, cases, harness, skip};
 use serde_json::{Value, json};
 use std::fs;
 use std::process::ExitCode;
-use std::time::Duration;
 
 fn main() -> ExitCode {
     harness::main(cases![
@@ -89,11 +88,8 @@ fn the_exit_code_is_that_of_the_program(world: &World) -> Outcome {
     let ran = running.end(LIMIT).ok();
     let lines = lines(&ran.out);
     let code = &lines.last().unwrap()["data"]["code"];
-    if kernel_keeps_the_end() {
-        assert_eq!(*code, 7, "{ran}");
-    } else {
-        assert_eq!(*code, Value::Null, "nobody of ours could see it: {ran}");
-    }
+    // Before, it is seen where the one who reaps takes his time, and else not guessed.
+    assert!(*code == 7 || (code.is_null() && !kernel_keeps_the_end()), "{ran}");
     Ok(())
 }
 
@@ -132,7 +128,7 @@ fn a_forced_delete_is_an_end_with_the_usage(world: &World) -> Outcome {
     let running = follow(world, &id);
     sees(&running, "started");
     world.orlop(&["delete", "--force", &id]).ok();
-    let ran = running.end(Duration::from_secs(5)).ok();
+    let ran = running.end(LIMIT).ok();
     let lines = lines(&ran.out);
     assert_eq!(types(&lines), ["created", "started", "exited"]);
     assert!(lines.last().unwrap()["data"]["cpuTime"].as_u64().unwrap() > 0, "{ran}");
@@ -159,7 +155,7 @@ fn a_kill_for_memory_is_told_before_the_end_and_run_says_137(world: &World) -> O
     sees(&running, "started");
     fs::write(bundle.rootfs("go"), "").unwrap();
     assert_eq!(run.take().unwrap().end(LIMIT).code, Some(137));
-    let ran = running.end(Duration::from_secs(5)).ok();
+    let ran = running.end(LIMIT).ok();
     let lines = lines(&ran.out);
     let types = types(&lines);
     let kill = types.iter().position(|kind| *kind == "oom_kill").unwrap_or_else(|| panic!("{ran}"));
@@ -188,7 +184,7 @@ fn pressure_is_told_or_its_absence_is_said(world: &World) -> Outcome {
         assert!(told().unwrap()["data"]["some"]["total"].as_u64().unwrap() > 0);
     }
     world.orlop(&["delete", "--force", &id]).ok();
-    running.end(Duration::from_secs(5)).ok();
+    running.end(LIMIT).ok();
     Ok(())
 }
 
