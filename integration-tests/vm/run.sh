@@ -55,7 +55,8 @@ build() {
   mkdir -p "$out/files/bin" "$out/files/tests"
   cp "$built"/{orlop,containerd-shim-orlop-v2,oci-conformance} "$out/files/bin/"
   cp "$built"/{probe,layout,floor} "$out/files/tests/"
-  for path in $(programs -p integration-tests && programs -p cgroups --test kernel); do
+  for path in $(programs -p integration-tests && programs -p cgroups --test kernel &&
+    programs -p containerd-shim-orlop-v2 --test task); do
     topic=${path##*/}
     cp "$path" "$out/files/tests/${topic%-*}"
   done
@@ -81,9 +82,12 @@ steps() {
         engine_matrix) [ -z "$TOPICS" ] || echo "engine_matrix 2400 ./engine_matrix" ;;
         # A thousand processes take ten minutes under emulation, and prove nothing that they do not prove elsewhere.
         exec) echo "exec 600 ./exec --skip a_thousand_execs" ;;
+        groups) echo "groups 600 ORLOP_CONTAINERS=20 ./groups" ;;
+        task) echo "shim-task 900 IT_SHIM_EXECS=30 IT_SHIM_CONTAINERS=10 ./task" ;;
         *) echo "$topic 600 ./$topic" ;;
       esac
     done
+    echo "conformance 1200 oci-conformance --runtime /job/bin/orlop"
   } | selected
 }
 
@@ -144,7 +148,7 @@ results() {
     local step=${file##*/} status
     step=${step%.log}
     status=$(cat "$dir/results/$step.status" 2>/dev/null || echo "no end")
-    grep -Ev '^test .* ok$|^running|^$' "$file" | sed "s/^/[$name $step] /"
+    grep -Ev '^test .* ok$|^running|^$|^ok |^TAP |^1\.\.' "$file" | sed "s/^/[$name $step] /"
     [ "$status" = 0 ] || failed+=("$name/$step")
   done
   grep -q 'orlop-vm: done' "$dir/console.txt" || failed+=("$name: the machine did not end its job")
