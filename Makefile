@@ -24,13 +24,14 @@ FLAGS += $(addprefix -C link-arg=-Wl$(COMMA),--no-eh-frame-hdr -T$(COMMA)$(CURDI
 endif
 RELEASE := target/$(TARGET)/release
 
-.PHONY: help build install demo test test-unit test-root test-rootless test-engines test-vm vm-shell vm-packages bench check packages clean
+.PHONY: help build install demo test test-all test-unit test-root test-rootless test-engines test-vm vm-shell vm-packages bench check packages clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
 	@echo "make build        the programs, in $(DIST)"
 	@echo "make install      them with man pages and completions, below PREFIX ($(PREFIX))"
 	@echo "make check        formatting, lints and a second architecture"
+	@echo "make test-all     test, test-vm and test-engines; how long each took, and one count"
 	@echo "make test-conformance  each sentence of runtime-spec, and that the suite can fail"
 	@echo "make test-engines every feature under Docker, containerd, Podman and Buildah, with runc beside it, as a table"
 	@echo "make test-vm      the tests in virtual machines with systemd, all controllers and all capabilities"
@@ -57,6 +58,10 @@ packages:
 
 test: packages build
 	TARGET=$(TARGET) integration-tests/run.sh all
+
+# An hour and more, most of it in machines under emulation.
+test-all:
+	integration-tests/all.sh test test-vm test-engines
 
 test-unit test-root test-rootless test-conformance test-engines: packages build
 	TARGET=$(TARGET) integration-tests/run.sh $(@:test-%=%)
