@@ -21,7 +21,7 @@ use crate::{freeze, processes};
 
 /// How long one round waits for the version 1 freezer before it kills what still runs.
 const FREEZE_ROUND: Duration = Duration::from_millis(100);
-/// How long one round waits for killed processes to be gone.
+/// How long one round waits for killed processes to be gone, before it looks again.
 const SETTLE_ROUND: Duration = Duration::from_millis(50);
 /// Processes whose pidfd is held at the same time.
 const BATCH: usize = 256;
@@ -51,6 +51,9 @@ pub(crate) fn wait_v2(group: &Directory, deadline: Instant) -> Result<()> {
         if left.is_zero() {
             return Err(stuck(group, "kill"));
         }
+        // Where systemd removes the group at once, the news that it is empty may be lost with it: the kernel holds back what
+        // follows within 10 ms of the last announcement, and a removal wakes nobody.
+        let left = left.min(SETTLE_ROUND);
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
         match poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
