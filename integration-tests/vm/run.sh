@@ -13,6 +13,8 @@ default=(trixie bookworm)
 built=${CARGO_TARGET_DIR:-target}/$TARGET/debug
 out=${CARGO_TARGET_DIR:-target}/vm
 here=integration-tests/vm
+# A folder with the built programs of opencontainers/runtime-tools, which then run inside as well, under three runtimes.
+suite=${RUNTIME_TOOLS:-}
 # Words that QEMU gets beside ours: ORLOP_VM_QEMU="-nic user".
 # The whole job of one machine in seconds, and how long a boot may take until it says that it is up.
 limit=${ORLOP_VM_LIMIT:-2700}
@@ -63,6 +65,14 @@ build() {
   rm -f "$out/files/tests/style"
   strip --strip-debug "$out/files"/*/* 2>/dev/null
   cp $here/guest/guest "$out/files/"
+  [ -z "$suite" ] || copy_suite
+}
+
+copy_suite() {
+  local to
+  mkdir "$out/files/suite"
+  to=$(realpath "$out/files/suite")
+  (cd "$suite" && cp --parents rootfs-*.tar.gz runtimetest validation/*/*.t "$to")
 }
 
 # The steps of a machine: name, seconds, command.
@@ -88,6 +98,9 @@ steps() {
       esac
     done
     echo "conformance 1200 oci-conformance --runtime /job/bin/orlop"
+    for path in ${suite:+/job/bin/orlop /usr/bin/crun /usr/sbin/runc}; do
+      echo "upstream-${path##*/} 1200 oci-conformance upstream --suite /job/suite --runtime $path"
+    done
   } | selected
 }
 
