@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         a_read_only_root_leaves_nothing,
         a_record_of_another_boot_is_stopped,
         kill_before_the_record_says_created_is_safe,
-        a_thousand_states_are_quick,
+        two_hundred_states_change_nothing,
     ])
 }
 
@@ -339,13 +339,12 @@ fn kill_before_the_record_says_created_is_safe(world: &World) -> Outcome {
     Ok(())
 }
 
-fn a_thousand_states_are_quick(world: &World) -> Outcome {
+fn two_hundred_states_change_nothing(world: &World) -> Outcome {
     let id = world.create(&world.bundle());
-    let begun = std::time::Instant::now();
+    let before = world.state(&id);
     for _ in 0..200 {
-        world.orlop(&["state", &id]).ok();
+        assert_eq!(world.state(&id), before);
     }
-    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     assert_eq!(fs::metadata(&world.dir).unwrap().permissions().mode() & 0o777, 0o755);
     Ok(())
 }
