@@ -4,10 +4,11 @@
 //! loaded, and it survives every way in which the child can die. End of file on a socket alone would prove nothing: a
 //! kill for lack of memory gives the same.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
+use sys::map::SharedWords;
 
 /// The size of the page in 32-bit words.
 pub const WORDS: usize = 1024;
@@ -50,8 +51,8 @@ const PHASES: [Phase; 6] =
     [Phase::Cloned, Phase::Setup, Phase::Ready, Phase::Started, Phase::Executing, Phase::Failed];
 
 /// A view of the page.
-#[derive(Clone, Copy, Debug)]
-pub struct Page(&'static [AtomicU32]);
+#[derive(Debug)]
+pub struct Page(SharedWords);
 
 /// What the child left about a step that failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,61 +79,61 @@ pub struct Report {
 }
 
 impl Page {
-    /// Maps the first page of `file` for the life of the process.
+    /// Maps the first page of `file`.
     ///
     /// # Errors
     /// Those of mmap(2).
     pub fn map(file: impl AsFd) -> Result<Self, Errno> {
-        sys::map::shared(file, WORDS).map(Self)
+        SharedWords::map(file, WORDS).map(Self)
     }
 
-    fn store(self, index: usize, value: u32) {
+    fn store(&self, index: usize, value: u32) {
         if let Some(word) = self.0.get(index) {
             word.store(value, Ordering::Release);
         }
     }
 
-    fn load(self, index: usize) -> u32 {
+    fn load(&self, index: usize) -> u32 {
         self.0.get(index).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
     /// Notes how far the child came.
-    pub fn set_phase(self, phase: Phase) {
+    pub fn set_phase(&self, phase: Phase) {
         self.store(PHASE, phase as u32);
     }
 
     /// How far the child came; `None` for a value that no version of ours wrote.
-    pub fn phase(self) -> Option<Phase> {
+    pub fn phase(&self) -> Option<Phase> {
         let value = self.load(PHASE);
         PHASES.into_iter().find(|phase| *phase as u32 == value)
     }
 
     /// Notes the number of the filter's listener: the message about it may have to pass the filter.
-    pub fn set_listener(self, number: i32) {
+    pub fn set_listener(&self, number: i32) {
         self.store(LISTENER, number.unsigned_abs());
     }
 
     /// The number of the filter's listener, once there is one.
-    pub fn listener(self) -> Option<u32> {
+    pub fn listener(&self) -> Option<u32> {
         Some(self.load(LISTENER)).filter(|number| *number != 0)
     }
 
     /// Asks the child for the time at which each step begins; `now` is in nanoseconds since 1970.
-    pub fn time_steps(self, now: u64) {
+    pub fn time_steps(&self, now: u64) {
         self.store(ORIGIN + 1, (now >> 32) as u32);
         self.store(ORIGIN, now as u32);
     }
 
-    fn origin(self) -> u64 {
+    fn origin(&self) -> u64 {
         u64::from(self.load(ORIGIN)) | u64::from(self.load(ORIGIN + 1)) << 32
     }
 
-    fn room(self) -> usize {
+    fn room(&self) -> usize {
         if self.origin() == 0 { WORDS - FIRST_RAN } else { STAMPED }
     }
 
     /// Notes that a step begins. The clock is read only if somebody asked for the time.
-    pub fn begin(self, step: u32, clock: impl Fn() -> u64) {
+    pub fn begin(&self, step: u32, clock: impl Fn() -> u64) {
         let count = self.load(RAN) as usize;
         self.store(STEP, step);
         if count < self.room() {
@@ -147,13 +148,13 @@ impl Page {
     }
 
     /// The step that began last.
-    pub fn step(self) -> u32 {
+    pub fn step(&self) -> u32 {
         self.load(STEP)
     }
 
     /// The steps that began, in order, with the time of that in nanoseconds since 1970 or 0; the page has room for about a
     /// thousand steps, and for half as many with their times.
-    pub fn ran(self) -> impl Iterator<Item = (u32, u64)> {
+    pub fn ran(&self) -> impl Iterator<Item = (u32, u64)> {
         let (count, origin) = ((self.load(RAN) as usize).min(self.room()), self.origin());
         let at = move |index| match self.load(FIRST_RAN + STAMPED + index) {
             0 => 0,
@@ -164,7 +165,7 @@ impl Page {
     }
 
     /// Notes the failure of the step that began last.
-    pub fn fail(self, failure: Failure) {
+    pub fn fail(&self, failure: Failure) {
         for (index, chunk) in failure.call.as_bytes().chunks(4).take(CALL_WORDS).enumerate() {
             let mut word = [0; 4];
             word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
@@ -176,7 +177,7 @@ impl Page {
     }
 
     /// What failed, if something did.
-    pub fn failure(self) -> Option<Report> {
+    pub fn failure(&self) -> Option<Report> {
         if self.phase()? != Phase::Failed {
             return None;
         }
@@ -188,7 +189,7 @@ impl Page {
     }
 
     /// Forgets everything, for a new child.
-    pub fn clear(self) {
+    pub fn clear(&self) {
         self.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 }

@@ -82,7 +82,7 @@ impl Container {
     /// As [`start::start`].
     pub fn start(&self) -> Result<()> {
         let (directory, record, state) = self.locked()?;
-        start::start(&directory, &state, record.page()?, PATIENCE)
+        start::start(&directory, &state, &record.page()?, PATIENCE)
     }
 
     /// What the container is doing.
@@ -91,7 +91,7 @@ impl Container {
     /// `NotFound`; `Kernel`.
     pub fn status(&self) -> Result<Status> {
         let (record, state) = self.read()?;
-        state.status(record.page()?)
+        state.status(&record.page()?)
     }
 
     /// The pid of the first process while it lives, as this process sees it.

@@ -27,7 +27,7 @@ pub fn now() -> u64 {
 }
 
 /// Makes the process behind `page` take the time of its steps, if anybody wants to know.
-pub fn time_steps(page: Page) {
+pub fn time_steps(page: &Page) {
     if tracing::enabled!(target: STEP, tracing::Level::DEBUG) {
         page.time_steps(now());
     }
@@ -35,7 +35,7 @@ pub fn time_steps(page: Page) {
 
 /// Tells of the steps from `first` on that ran, as the shared page has noted them; `text` has the key of a step, which may
 /// be empty, and what it does.
-pub fn log_steps(page: Page, first: u32, text: impl Fn(u32) -> Option<(String, String)>) {
+pub fn log_steps(page: &Page, first: u32, text: impl Fn(u32) -> Option<(String, String)>) {
     let ran = || page.ran().filter(|(index, _)| *index >= first);
     let text = |index: u32| text(index).unwrap_or_default();
     if tracing::enabled!(target: STEP, tracing::Level::DEBUG) {

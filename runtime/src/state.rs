@@ -494,7 +494,7 @@ impl State {
     ///
     /// # Errors
     /// `Kernel`.
-    pub fn status(&self, page: Page) -> Result<Status> {
+    pub fn status(&self, page: &Page) -> Result<Status> {
         self.status_with(page, self.open_init()?.as_ref())
     }
 
@@ -502,7 +502,7 @@ impl State {
     ///
     /// # Errors
     /// `Kernel`.
-    pub fn status_with(&self, page: Page, init: Option<&OwnedFd>) -> Result<Status> {
+    pub fn status_with(&self, page: &Page, init: Option<&OwnedFd>) -> Result<Status> {
         if init.is_none() {
             let creating = self.progress == Progress::Creating && self.init.is_none();
             return Ok(if creating { Status::Creating } else { Status::Stopped });

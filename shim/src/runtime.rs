@@ -230,7 +230,7 @@ pub(crate) fn start(target: &Target) -> Outcome<Done> {
         let directory = target.directory()?;
         directory.lock()?;
         let (record, state) = directory.open_record()?;
-        launch::start::start(&directory, &state, record.page()?, PATIENCE)
+        launch::start::start(&directory, &state, &record.page()?, PATIENCE)
     };
     start().map_err(|error| Failure::of_runtime("start", &error))?;
     Ok(Done::default())

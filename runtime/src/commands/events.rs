@@ -35,7 +35,7 @@ pub(super) fn events(globals: &Globals, options: &args::Events) -> Result<u8> {
     let directory = container(globals, &options.id)?;
     let (record, state) = directory.open_record()?;
     let init = state.open_init()?;
-    let status = state.status_with(record.page()?, init.as_ref())?;
+    let status = state.status_with(&record.page()?, init.as_ref())?;
     if options.mode == EventsMode::Follow && status != Status::Creating {
         return follow(&directory, &state, init.as_ref()).map(|()| 0);
     }

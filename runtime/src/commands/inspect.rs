@@ -50,7 +50,7 @@ pub(super) fn inspect(globals: &Globals, options: &args::Inspect) -> Result<u8> 
     let directory = container(globals, &options.id)?;
     let (record, state) = directory.open_record()?;
     let init = state.open_init()?;
-    let status = state.status_with(record.page()?, init.as_ref())?;
+    let status = state.status_with(&record.page()?, init.as_ref())?;
     let (Some(_), Some(pid)) = (init, state.init.map(|init| init.pid)) else {
         return Err(Error::new(Kind::WrongState, format!("container {}: container not running", state.id)));
     };

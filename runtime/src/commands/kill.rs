@@ -10,7 +10,7 @@ use crate::{Error, Kind, Result};
 
 pub(super) fn kill(globals: &Globals, options: &args::Kill) -> Result<u8> {
     let (record, state) = container(globals, &options.id)?.open_record()?;
-    let status = state.status(record.page()?)?;
+    let status = state.status(&record.page()?)?;
     if options.all {
         return kill_all(&state, options);
     }

@@ -32,7 +32,7 @@ pub(super) fn list(globals: &Globals, options: &args::List) -> Result<u8> {
 fn read(root: &Root, id: &ContainerId) -> Option<(State, Status)> {
     let read = root.container(id).and_then(|directory| {
         let (record, state) = directory.open_record()?;
-        let status = state.status(record.page()?)?;
+        let status = state.status(&record.page()?)?;
         Ok((state, status))
     });
     match read {

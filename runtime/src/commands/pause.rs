@@ -37,7 +37,7 @@ fn locked(globals: &Globals, id: &ContainerId) -> Result<(Directory, State, Stat
     let directory = container(globals, id)?;
     directory.lock()?;
     let (record, state) = directory.open_record()?;
-    let status = state.status(record.page()?)?;
+    let status = state.status(&record.page()?)?;
     Ok((directory, state, status))
 }
 

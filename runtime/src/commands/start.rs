@@ -13,7 +13,7 @@ pub(super) fn start(globals: &Globals, options: &args::Start) -> Result<u8> {
     directory.lock()?;
     let (record, state) = directory.open_record()?;
     let proxy = manager().and_then(|manager| proxy(&directory, manager));
-    start::start(&directory, &state, record.page()?, options.timeout.unwrap_or(PATIENCE))?;
+    start::start(&directory, &state, &record.page()?, options.timeout.unwrap_or(PATIENCE))?;
     // Other commands may change the container while this one waits.
     directory.unlock()?;
     if let (Some(proxy), Some(init)) = (proxy, state.init) {

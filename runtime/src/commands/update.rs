@@ -22,7 +22,7 @@ pub(super) fn update(globals: &Globals, options: &args::Update) -> Result<u8> {
     let directory = container(globals, &options.id)?;
     directory.lock()?;
     let (record, state) = directory.open_record()?;
-    if state.status(record.page()?)? == Status::Stopped {
+    if state.status(&record.page()?)? == Status::Stopped {
         return Err(Error::new(Kind::WrongState, format!("container {}: container not running", state.id)));
     }
     limits::update(&directory, &state, &resources, &lines)?;

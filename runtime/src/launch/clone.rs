@@ -84,7 +84,7 @@ impl Prepared<'_> {
         inherit.push(number);
         let new_user = stages.first & Namespace::User as u32 != 0;
         let page = record.page()?;
-        phase::time_steps(page);
+        phase::time_steps(&page);
         let spawn = Spawn {
             flags: stages.first.into(),
             cgroup: born,

@@ -41,7 +41,7 @@ pub fn delete(directory: &Directory, force: Force) -> Result<Option<Error>> {
         Err(error) => return Err(error),
     };
     let page = record.page()?;
-    check(&state, page, force)?;
+    check(&state, &page, force)?;
     end(&state)?;
     clean_up(directory, &mut record, &mut state)
 }
@@ -89,7 +89,7 @@ fn delete_damaged(directory: &Directory, error: Error) -> Result<Option<Error>> 
     ))
 }
 
-fn check(state: &State, page: Page, force: Force) -> Result<()> {
+fn check(state: &State, page: &Page, force: Force) -> Result<()> {
     let status = state.status(page)?;
     match (status, force) {
         (_, Force::Yes) | (Status::Stopped | Status::Created | Status::Creating, _) => Ok(()),

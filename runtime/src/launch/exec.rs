@@ -201,7 +201,7 @@ pub fn exec(directory: &Directory, program: Program, options: &Options) -> Resul
     phase::begin!("state", "find the container");
     let (record, state) = directory.open_record()?;
     let init = state.open_init()?;
-    let status = state.status_with(record.page()?, init.as_ref())?;
+    let status = state.status_with(&record.page()?, init.as_ref())?;
     let init = init.filter(|_| status != Status::Creating).ok_or_else(|| stopped(status))?;
     if status == Status::Paused && options.paused == Paused::Refused {
         let text = "cannot exec in a paused container (use --ignore-paused to override)";
@@ -295,7 +295,7 @@ impl Joining<'_> {
         let mut spawned = self.spawn(&plan, places, handles)?;
         phase::begin!("set-up", "process {} joins the container", spawned.pid);
         let done = self.attend(&mut spawned, &plan).and_then(|console| {
-            phase::log_steps(spawned.page, 0, |index| talk::text_of(&plan.steps, index));
+            phase::log_steps(&spawned.page, 0, |index| talk::text_of(&plan.steps, index));
             spawned.announce(self.options.pidfd_socket.as_deref(), self.options.pid_file.as_deref())?;
             Ok(console)
         });
@@ -378,7 +378,7 @@ impl Joining<'_> {
         let header = (inherited.add_anywhere(theirs.as_fd())?, inherited.add_anywhere(page.as_fd())?);
         let image = image::with_plan(&encode(&plan.steps, &inherited.place(), header)?)?;
         let page = Page::map(&page).context("mmap", || "share a page with the new process".to_owned())?;
-        phase::time_steps(page);
+        phase::time_steps(&page);
         let process = start(&image, &inherited, group.filter(|_| places.group == Group::NotLast), 0)?;
         let deadline = Deadline::new("exec", self.options.timeout);
         Ok(Spawned {

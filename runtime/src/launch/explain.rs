@@ -56,7 +56,7 @@ impl LateSteps {
     }
 
     /// Logs those that ran.
-    pub fn log(&self, page: Page) {
+    pub fn log(&self, page: &Page) {
         crate::phase::log_steps(page, self.first, |index| self.text(index).cloned());
     }
 
@@ -115,6 +115,9 @@ fn tried(steps: &[Step<'_>]) -> Tried {
 /// Where the errno of a late step may be an answer of the filter.
 const FILTERED: &str = "linux.seccomp was in force by then and may have refused the call";
 
+/// What helps a user who has as many keys as the kernel allows one user.
+const KEYS: &str = "the user has all the keys that kernel.keys.maxkeys allows; raise it, or share the caller's keyring with --no-new-keyring";
+
 /// What failed before Ready, or at any step of an exec. `pids` are the process itself, which still waits unless a filter
 /// was loaded, and the container's first; `printed` is what hooks printed.
 pub fn failure(report: &Report, steps: &[Step<'_>], pids: [i32; 2], printed: impl Fn() -> String) -> Error {
@@ -134,6 +137,9 @@ pub fn failure(report: &Report, steps: &[Step<'_>], pids: [i32; 2], printed: imp
         }
         Op::Hook { .. } => hook(&step.op.to_string(), report, &printed()),
         Op::Mount { data, .. } => mount(step, report, *data),
+        Op::NewKeyring { .. } if report.errno() == Errno::DQUOT => {
+            Error::kernel(step.op.to_string(), report.call().to_owned(), report.errno()).with_hint(KEYS)
+        }
         _ => Error::kernel(step.op.to_string(), report.call().to_owned(), report.errno()),
     };
     let mut before = steps.iter().take(report.step as usize);
@@ -233,7 +239,7 @@ fn program_of(steps: &[Step<'_>]) -> String {
 /// What failed after start, from the page and the record. `root` was opened before, as init may be gone by now;
 /// `printed` is what its hooks printed.
 pub fn start_failure(
-    page: Page,
+    page: &Page,
     state: &State,
     root: Option<&OwnedFd>,
     printed: impl Fn() -> String,

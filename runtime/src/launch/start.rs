@@ -63,7 +63,7 @@ fn address(directory: &Directory) -> Result<SocketAddrUnix> {
 /// # Errors
 /// `WrongState`, which changes nothing; `NotFound` for an executable that is missing; `Kernel`, `Hook` and `Timeout`
 /// with the container stopped.
-pub fn start(directory: &Directory, state: &State, page: Page, timeout: Duration) -> Result<()> {
+pub fn start(directory: &Directory, state: &State, page: &Page, timeout: Duration) -> Result<()> {
     check(state, state.status(page)?)?;
     let what = || format!("start container {}", state.id);
     phase::begin!("start", "start the program of {}", state.id);
@@ -104,7 +104,7 @@ fn wrong(state: &State, text: &str) -> Error {
 #[derive(Debug)]
 pub(super) struct Starting<'a> {
     state: &'a State,
-    page: Page,
+    page: &'a Page,
     pidfd: BorrowedFd<'a>,
     connection: &'a OwnedFd,
     timeout: Duration,
@@ -130,7 +130,7 @@ impl<'a> Starting<'a> {
     /// What has to be looked at before init hears Start.
     pub(super) fn new(
         state: &'a State,
-        page: Page,
+        page: &'a Page,
         pidfd: BorrowedFd<'a>,
         connection: &'a OwnedFd,
         timeout: Duration,

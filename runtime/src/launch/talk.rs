@@ -64,7 +64,7 @@ impl<'a> Talk<'a> {
             };
             match message.kind {
                 Said::Ready => {
-                    phase::log_steps(self.spawned.page, 0, |index| text_of(&self.plan.steps, index));
+                    phase::log_steps(&self.spawned.page, 0, |index| text_of(&self.plan.steps, index));
                     return Ok(self.console.take());
                 }
                 Said::Failed => return Err(self.spawned.failure(&self.plan.steps, state)),

@@ -36,7 +36,7 @@ pub fn checkpoint(
     criu: Option<&Path>,
 ) -> Result<Option<Error>> {
     let (record, state) = directory.open_record()?;
-    let status = state.status(record.page()?)?;
+    let status = state.status(&record.page()?)?;
     if !matches!(status, Status::Running | Status::Paused) {
         let text = format!("Container cannot be checkpointed in {} state", status.name());
         return Err(Error::new(Kind::WrongState, text));
@@ -49,6 +49,16 @@ pub fn checkpoint(
         return Ok(None);
     }
     delete::delete(directory, Force::Yes)
+}
+
+/// Without its earlier images CRIU saves everything, which the caller would only notice by the size.
+fn check_parent(images: &OwnedFd, parent: &Path) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = openat(images, parent, flags, Mode::empty());
+    opened
+        .map(drop)
+        .context("openat", || format!("open {} from the image directory on", parent.display()))
+        .map_err(|error| error.with_key("--parent-path"))
 }
 
 /// A dump and what it is about.
@@ -87,6 +97,7 @@ impl Dump<'_> {
 
     fn directories(&self) -> Result<Directories> {
         let images = swrk::open_or_make(&self.options.criu.image_path, "--image-path")?;
+        self.options.parent_path.as_deref().map_or(Ok(()), |parent| check_parent(&images, parent))?;
         Ok(Directories { images, work: open_work(&self.options.criu)? })
     }
 
