@@ -168,16 +168,110 @@ fn park_in_a_network_namespace() -> String {
 }
 
 fn measure(runtimes: &[Runtime], bundles: &Bundles, options: &Options) -> Vec<Scenario> {
-    let table: [(&str, usize, Measured); 4] = [
+    let alone: [(&str, usize, Measured); 4] = [
         ("run /bin/true", options.runs, run_fresh),
         ("run /bin/true, one start per 250 ms", options.cold_runs, run_cold),
         ("run /bin/true, joined network namespace", options.runs, run_joined),
         ("create + start + delete", options.runs, create_start_delete),
     ];
-    table
-        .into_iter()
-        .map(|(title, count, measured)| interleave(title, runtimes, bundles, count, measured))
-        .collect()
+    let one: [(&str, usize, Measured); 3] = [
+        ("exec /bin/true in a running container", options.runs, exec_hot),
+        ("exec /bin/true, one per 250 ms", options.cold_runs, exec_cold),
+        ("100 execs at once, until the last has ended", PARALLEL_RUNS, exec_parallel),
+    ];
+    let crowd: [(&str, usize, Measured); 3] = [
+        ("state, with 500 containers", options.runs, state),
+        ("kill with SIGCONT, with 500 containers", options.runs, kill),
+        ("list, with 500 containers", options.runs, list_all),
+    ];
+    let one_each = |(title, count, measured)| interleave(title, runtimes, bundles, count, measured);
+    let mut scenarios: Vec<Scenario> = alone.into_iter().map(one_each).collect();
+    for (size, table) in [(1, one), (CROWD, crowd)] {
+        stand_up(runtimes, bundles, size);
+        scenarios.extend(table.into_iter().map(one_each));
+        take_down(runtimes, size);
+    }
+    scenarios
+}
+
+/// How often a hundred execs are begun at once.
+const PARALLEL_RUNS: usize = 5;
+
+/// How many execs are begun at once.
+const PARALLEL: usize = 100;
+
+/// The containers that stand beside the one that is asked.
+const CROWD: usize = 500;
+
+/// Starts containers under every runtime; they wait until [`take_down`].
+fn stand_up(runtimes: &[Runtime], bundles: &Bundles, count: usize) {
+    for runtime in runtimes.iter().filter(|runtime| !runtime.is_floor) {
+        (0..count).for_each(|number| {
+            let words = ["run", "--detach", "--bundle", bundles.waiting.path(), &standing(runtime, number)];
+            timed(rooted(runtime).args(words));
+        });
+    }
+}
+
+fn take_down(runtimes: &[Runtime], count: usize) {
+    for runtime in runtimes.iter().filter(|runtime| !runtime.is_floor) {
+        (0..count).for_each(|number| {
+            timed(rooted(runtime).args(["delete", "--force", &standing(runtime, number)]));
+        });
+    }
+}
+
+/// The id of a container that stands.
+fn standing(runtime: &Runtime, number: usize) -> String {
+    id(runtime, 5000 + number)
+}
+
+/// What a runtime does with the container that stands first; the floor has none.
+fn on_standing(runtime: &Runtime, before: &[&str], after: &[&str]) -> Option<Duration> {
+    if runtime.is_floor {
+        return None;
+    }
+    Some(timed(rooted(runtime).args(before).arg(standing(runtime, 0)).args(after)))
+}
+
+fn exec_hot(runtime: &Runtime, _: &Bundles, _: usize) -> Option<Duration> {
+    on_standing(runtime, &["exec"], &["/bin/true"])
+}
+
+fn exec_cold(runtime: &Runtime, bundles: &Bundles, turn: usize) -> Option<Duration> {
+    std::thread::sleep(Duration::from_millis(250));
+    exec_hot(runtime, bundles, turn)
+}
+
+fn exec_parallel(runtime: &Runtime, _: &Bundles, _: usize) -> Option<Duration> {
+    if runtime.is_floor {
+        return None;
+    }
+    let begin = |_| {
+        let mut command = rooted(runtime);
+        command.arg("exec").arg(standing(runtime, 0)).arg("/bin/true");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("start")
+    };
+    let begun = Instant::now();
+    let running: Vec<_> = (0..PARALLEL).map(begin).collect();
+    for mut child in running {
+        assert!(child.wait().expect("wait").success(), "{}", runtime.name);
+    }
+    Some(begun.elapsed())
+}
+
+fn state(runtime: &Runtime, _: &Bundles, _: usize) -> Option<Duration> {
+    on_standing(runtime, &["state"], &[])
+}
+
+/// SIGCONT does nothing to a process that is not stopped.
+fn kill(runtime: &Runtime, _: &Bundles, _: usize) -> Option<Duration> {
+    on_standing(runtime, &["kill"], &["CONT"])
+}
+
+fn list_all(runtime: &Runtime, _: &Bundles, _: usize) -> Option<Duration> {
+    (!runtime.is_floor).then(|| timed(rooted(runtime).arg("list")))
 }
 
 /// Takes turns of a few runs each, in a new order every round, so that a drift of the machine meets all of them.
@@ -306,6 +400,7 @@ fn tight(runtime: &Runtime, bundles: &Bundles) -> usize {
 /// Peak memory of a run: of any process of the runtime, and of what stands in the container before its program.
 fn memory(runtime: &Runtime, bundles: &Bundles) -> Value {
     let command = run_command(runtime, &bundles.fresh, 2000);
+    let of_exec = memory_of_exec(runtime, bundles);
     let peaks: Vec<Peak> = peaks(&command, &run_dir().join("traced"));
     let ours = peaks.iter().filter(|peak| !peak.program.ends_with("/bin/busybox"));
     let largest = |peaks: Vec<&Peak>| peaks.iter().map(|peak| peak.kib).max().unwrap_or(0);
@@ -317,7 +412,18 @@ fn memory(runtime: &Runtime, bundles: &Bundles) -> Value {
     let images =
         all.iter().map(|peak| json!({"program": peak.program, "inside": peak.inside, "kib": peak.kib}));
     json!({"runtime": runtime.name, "largest": largest(all.clone()),
-        "init": largest(if image.is_empty() { inside } else { image }), "images": images.collect::<Vec<_>>()})
+        "exec": of_exec, "init": largest(if image.is_empty() { inside } else { image }), "images": images.collect::<Vec<_>>()})
+}
+
+/// Peak memory of any process of the runtime in an exec, in KiB.
+fn memory_of_exec(runtime: &Runtime, bundles: &Bundles) -> u64 {
+    stand_up(std::slice::from_ref(runtime), bundles, 1);
+    let mut command = rooted(runtime);
+    command.arg("exec").arg(standing(runtime, 0)).arg("/bin/true");
+    let peaks: Vec<Peak> = peaks(&command, &run_dir().join("traced-exec"));
+    take_down(std::slice::from_ref(runtime), 1);
+    let ours = peaks.iter().filter(|peak| !peak.program.ends_with("/bin/busybox"));
+    ours.map(|peak| peak.kib).max().unwrap_or(0)
 }
 
 /// CPU time of one `events --stats` on a running container, in microseconds; null where the runtime has no such command.
@@ -506,6 +612,10 @@ fn costs(report: &Value) -> String {
     text += &line(
         "peak memory of any process, KiB",
         memory.iter().map(|entry| entry["largest"].to_string()).collect(),
+    );
+    text += &line(
+        "peak memory of any process in an exec, KiB",
+        memory.iter().map(|entry| entry["exec"].to_string()).collect(),
     );
     text += &line("peak memory of init, KiB", memory.iter().map(|entry| entry["init"].to_string()).collect());
     let tight = list(&report["memory_limit_384k"]).iter();
