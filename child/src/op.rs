@@ -83,8 +83,9 @@ pub enum Op<'a> {
     /// (rootfsPropagation), it is made private first: pivot_root(2) refuses a shared parent, and the container's mounts
     /// would appear on the host.
     Root { path: Text<'a>, tree: Option<Fd>, device: u64, inode: u64 },
-    /// A new file system instance. The target directory is made if absent. Choice: a target inside procfs is refused
-    /// unless `over` allows it; for `Over::Directory` no component of the target may be a symbolic link.
+    /// A new file system instance. The target directory is made if absent. Choices: a target inside procfs is refused
+    /// unless `over` allows it; for `Over::Directory` no component of the target may be a symbolic link; a tmpfs without
+    /// a mode gets that of the directory that was there.
     Mount { target: Text<'a>, source: Text<'a>, kind: Text<'a>, flags: u32, data: Text<'a>, over: Over },
     /// A new tmpfs that starts with a copy of what its target held; the parent copies, by descriptors.
     MountCopyUp { target: Text<'a>, flags: u32, data: Text<'a> },
@@ -115,6 +116,9 @@ pub enum Op<'a> {
     PivotRoot,
     /// Without pivot_root (a root on the initramfs): the tree is moved over `/`, then chroot(2).
     MoveRoot,
+    /// Takes away the mount at a path of the host's tree, before the root moves over it. Choices: a tree that still has
+    /// peers becomes their slave first, so that the host keeps its own; a mount that is locked there is covered.
+    HideView { path: Text<'a> },
     /// The propagation of the container's root (linux.rootfsPropagation).
     RootPropagation { flags: u32 },
     /// Makes `/` read-only, submounts excepted.
@@ -164,8 +168,8 @@ pub enum Op<'a> {
         sets: Capabilities,
         no_new_privileges: NoNewPrivs,
     },
-    /// Enters the working directory. Choice: an absent one is made.
-    WorkingDirectory { path: Text<'a>, create: Create },
+    /// Enters the working directory, unless an earlier step of this kind did.
+    WorkingDirectory { path: Text<'a>, how: Enter },
     /// Chooses the first candidate that is an executable file.
     FindExecutable { candidates: List<'a> },
     /// Environment: HOME from the container's passwd file for `uid`, when the configuration has none.
@@ -177,7 +181,8 @@ pub enum Op<'a> {
     CloseHandles { first: u32, output: Option<Fd> },
     /// Loads the filter: seccomp(2). With `listener` the descriptor goes to the parent.
     Seccomp { program: Bytes<'a>, flags: u32, listener: Listener },
-    /// execve(2) of the chosen candidate. The last step.
+    /// execve(2) of the chosen candidate. The last step. Choice: an empty LISTEN_PID in the environment gets the number of
+    /// this process.
     Execute { args: List<'a>, env: List<'a> },
 }
 
@@ -198,6 +203,8 @@ pub enum Request {
 pub enum Source<'a> {
     /// A path on the host, looked up in the child's mount namespace before the root changes.
     Path(Text<'a>),
+    /// A path inside the container's root, with what was mounted there so far.
+    Inside(Text<'a>),
     /// A detached tree that the parent prepared (id-mapped, or beyond the child's reach).
     Tree(Fd),
 }
@@ -280,13 +287,16 @@ pub enum Newlines {
     AsWritten,
 }
 
-/// Whether an absent directory is made.
+/// How the working directory is entered. Root may lack the right on a network file system while the user has it, and
+/// the other way round, so there are two attempts and one that succeeds is enough.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Create {
-    /// Made with mode 0755, beneath the root.
-    Missing,
-    /// An error.
-    Never,
+pub enum Enter {
+    /// As root, made with mode 0755 beneath the root where it is absent; EACCES leaves it to the user.
+    MakeAsRoot,
+    /// As root; absent is an error, EACCES leaves it to the user.
+    AsRoot,
+    /// As the user, whatever is left to do.
+    AsUser,
 }
 
 /// Whether no_new_privs must be set.
@@ -420,6 +430,9 @@ impl fmt::Display for Op<'_> {
                 write!(f, "mount tmpfs with a copy of what was there at {target}")
             }
             Op::Bind { source: Source::Path(path), target, .. } => write!(f, "attach {path} at {target}"),
+            Op::Bind { source: Source::Inside(path), target, .. } => {
+                write!(f, "attach the container's {path} at {target}")
+            }
             Op::Bind { source: Source::Tree(fd), target, .. } => {
                 write!(f, "attach a prepared tree ({fd}) at {target}")
             }
@@ -429,6 +442,7 @@ impl fmt::Display for Op<'_> {
             Op::Symlink { path, text, .. } => write!(f, "link {path} to {text}"),
             Op::Console { .. } => f.write_str("make the terminal"),
             Op::PivotRoot => f.write_str("pivot to the root"),
+            Op::HideView { path } => write!(f, "hide the host's {path}"),
             Op::MoveRoot => f.write_str("move the root over / and chroot"),
             Op::RootPropagation { flags } => {
                 write!(f, "make the root {}", propagation_name(u64::from(*flags)))

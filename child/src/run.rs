@@ -172,6 +172,7 @@ impl<'a> Executor<'a> {
             }
             Op::PivotRoot => self.pivot_root(),
             Op::MoveRoot => self.move_root(),
+            Op::HideView { path } => self.hide_view(path),
             Op::RootPropagation { flags } => self.root_propagation(flags),
             Op::ReadonlyRoot => self.readonly_root(),
             Op::ReadonlyPath { path } => self.readonly_path(path),
@@ -194,7 +195,7 @@ impl<'a> Executor<'a> {
             Op::VerifyIdentity { uid, gid, groups, sets, no_new_privileges } => {
                 self.verify_identity((uid, gid), groups, sets, no_new_privileges)
             }
-            Op::WorkingDirectory { path, create } => self.working_directory(path, create),
+            Op::WorkingDirectory { path, how } => self.working_directory(path, how),
             Op::FindExecutable { candidates } => self.find_executable(candidates),
             Op::FindHome { uid } => self.find_home(uid),
             Op::AwaitStart { listener } => self.await_start(listener),

@@ -525,6 +525,12 @@ fn listening_sockets_come_before_preserved_descriptors(world: &World) -> Outcome
     let report = Report(world.orlop_after(&format!("{open}; export LISTEN_FDS=1"), &words).ok().json());
     assert_eq!(environment(&report), ["LISTEN_FDS=1", "LISTEN_PID=1"]);
     assert_eq!(report.descriptors().len(), 4, "{}", report["fds"]);
+    // Among the processes of the host it has another number.
+    let bundle = world.bundle().without_namespace("pid");
+    let words = ["run", "--bundle", bundle.path(), &world.id()];
+    let report = Report(world.orlop_after(&format!("{open}; export LISTEN_FDS=1"), &words).ok().json());
+    let pid = report.status("NSpid");
+    assert_eq!(environment(&report), ["LISTEN_FDS=1".to_owned(), format!("LISTEN_PID={pid}")]);
     Ok(())
 }
 

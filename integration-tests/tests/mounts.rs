@@ -12,7 +12,7 @@ use integration_tests::layout::{self, Layout};
 use integration_tests::{Bundle, Outcome, Report, World, cases, harness, skip};
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -52,6 +52,8 @@ fn main() -> ExitCode {
         relative_destination_is_taken_from_the_root,
         symlinked_destination_stays_in_the_root,
         no_pivot_runs,
+        no_pivot_leaves_no_view_of_the_kernel_below,
+        a_source_in_the_root_is_what_was_mounted_there,
         a_hundred_mounts_work,
         host_mounts_are_not_visible_inside,
         root_by_absolute_path_works,
@@ -415,10 +417,35 @@ fn tmpcopyup_copies_what_was_there(world: &World) -> Outcome {
     Ok(())
 }
 
-/// Without a mode of its own a tmpfs takes that of the directory it covers.
+/// Without a mode of its own a tmpfs takes that of the directory it covers, and the kernel's where there was none. As an
+/// option it is seen, and a remount keeps it.
 fn mode_of_a_tmpfs_is_that_of_its_directory(world: &World) -> Outcome {
-    let bundle = tmpfs(world.bundle().asking(&["stat:/tmp"]), "/tmp", &["nosuid"]);
-    assert_eq!(world.probe(&bundle).asked("stat:/tmp")["mode"], "1777");
+    let bundle = world.bundle().asking(&["stat:/tmp", "stat:/small", "stat:/new/one"]);
+    fs::create_dir(bundle.rootfs("small")).unwrap();
+    fs::set_permissions(bundle.rootfs("small"), fs::Permissions::from_mode(0o710)).unwrap();
+    let bundle = tmpfs(tmpfs(bundle, "/tmp", &["nosuid"]), "/small", &["size=4k"]);
+    let report = world.probe(&tmpfs(bundle, "/new/one", &[]));
+    assert_eq!(report.asked("stat:/tmp")["mode"], "1777");
+    assert_eq!(report.asked("stat:/small")["mode"], "710");
+    assert!(report.mount_options("/small").contains("mode=710"));
+    assert_eq!(report.asked("stat:/new/one")["mode"], "1777");
+    Ok(())
+}
+
+/// A source beneath `root.path` may be what an earlier entry mounts there; a destination may name the place likewise.
+fn a_source_in_the_root_is_what_was_mounted_there(world: &World) -> Outcome {
+    let host = source(world, "source");
+    fs::write(format!("{host}/file"), "from the host").unwrap();
+    for user_namespace in [false, true] {
+        let bundle = world.bundle().asking(&["read:/final/x/file"]).bind(&host, "/mnt/x", &["bind"]);
+        let root = bundle.rootfs("");
+        let root = root.to_str().unwrap().trim_end_matches('/');
+        fs::create_dir_all(bundle.rootfs("final")).unwrap();
+        let (from, to) = (format!("{root}/mnt"), format!("{root}/final"));
+        let bundle = bundle.bind(&from, &to, &["rbind"]);
+        let bundle = if user_namespace { bundle.with_user_namespace(100_000, 65536) } else { bundle };
+        assert_eq!(world.probe(&bundle).asked("read:/final/x/file")["ok"], "from the host");
+    }
     Ok(())
 }
 
@@ -592,6 +619,38 @@ fn no_pivot_runs(world: &World) -> Outcome {
     let report = Report(ran.json());
     assert_eq!(report.asked("stat:/bin/probe")["type"], "file");
     assert!(report.asked("list:/")["work"].is_null() && report.asked("list:/")["usr"].is_null());
+    Ok(())
+}
+
+/// The host's tree stays below a root that was moved, and one view of the kernel in it that nothing covers would do for a
+/// user namespace inside to mount proc without the masks.
+fn no_pivot_leaves_no_view_of_the_kernel_below(world: &World) -> Outcome {
+    let inside = "/bin/busybox mount -t proc none /proc && echo mounted || echo refused";
+    let bundle =
+        world.bundle().args(&["/bin/busybox", "unshare", "-mrpf", "/bin/sh", "-c", inside]).edit(|config| {
+            let sets = config["process"]["capabilities"].as_object_mut().unwrap();
+            ["bounding", "permitted"]
+                .iter()
+                .for_each(|set| sets[*set].as_array_mut().unwrap().push("CAP_SETFCAP".into()));
+        });
+    let elsewhere = source(world, "elsewhere");
+    // Twice, one upon the other, and at a place of its own.
+    let inner = format!(
+        "mount -t proc it-second /proc && mount -t proc it-third {elsewhere} || exit 99\nexec \"$@\""
+    );
+    let mut command = std::process::Command::new("/usr/bin/unshare");
+    command
+        .args(["--mount", "--propagation", "private", "/bin/bash", "-c", &inner, "bash"])
+        .arg(&world.runtime);
+    command.arg("--root").arg(&world.root).args([
+        "run",
+        "--no-pivot",
+        "--bundle",
+        bundle.path(),
+        &world.id(),
+    ]);
+    let ran = world.finish(&mut command).ok();
+    assert!(ran.out.contains("refused"), "{}{}", ran.out, ran.err);
     Ok(())
 }
 

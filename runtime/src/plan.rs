@@ -3,8 +3,10 @@
 //! [`create`] calls; what a section asks for is in `config/`, how a step is done is in `child/src/ops/`. The reasons for
 //! the order stand beside the lines.
 
-use child::op::{Create, NoNewPrivs, Placement, Request};
-use child::{Fd, Op, Words};
+use std::ffi::CString;
+
+use child::op::{Enter, NoNewPrivs, Placement, Request};
+use child::{Fd, Op, Text, Words};
 use seccomp::order::{NoNewPrivileges, Order, Step as Last};
 
 use crate::config::Config;
@@ -14,6 +16,7 @@ use crate::config::limits::Refusal;
 use crate::config::memory_policy::MemoryPolicy;
 use crate::config::mounts::CgroupView;
 use crate::config::namespaces::Kind;
+use crate::config::paths::is_within;
 use crate::stages::Stages;
 use crate::step::{Open, Opens, Step};
 
@@ -38,6 +41,8 @@ pub struct Inputs<'a> {
     pub adopt: Adopt,
     /// Whether the root is moved instead of pivoted to.
     pub root_change: RootChange,
+    /// Where proc and sysfs are mounted on the host, the topmost first; nothing unless the root is moved.
+    pub kernel_views: &'a [CString],
     /// The name of the session keyring; `None` keeps the caller's.
     pub keyring: Option<&'a std::ffi::CStr>,
     /// The filter, ready to load.
@@ -222,7 +227,7 @@ fn isolate<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
     steps.push(Step::new("", Op::NonDumpable));
     steps.push(Step::new("", Op::NewSession));
     if let Some(name) = inputs.keyring {
-        steps.push(Step::new("", Op::NewKeyring { name: child::Text(name) }));
+        steps.push(Step::new("", Op::NewKeyring { name: Text(name) }));
     }
     if inputs.adopt == Adopt::Await {
         steps.push(Step::new("", Op::Await { request: Request::Adopt }));
@@ -284,17 +289,27 @@ fn finish_root<'a>(inputs: &'a Inputs<'a>, handles: Handles, steps: &mut Vec<Ste
     steps.extend(config.sysctls.steps());
     // Masks come from the host's null device and a file system of the runtime's, so they precede the change of root.
     steps.extend(config.hidden_paths.steps());
-    let change = match inputs.root_change {
-        RootChange::Pivot => Op::PivotRoot,
-        RootChange::Move => Op::MoveRoot,
-    };
-    steps.push(Step::new("root", change));
+    change_root(inputs, steps);
     steps.extend(config.root.root_propagation());
     // The working directory may have to be made, so it precedes the read-only root.
-    steps.extend(config.process.iter().map(|process| process.program.cwd_step(Create::Missing)));
+    steps.extend(config.process.iter().map(|process| process.program.cwd_step(Enter::MakeAsRoot)));
     // Everything that is still made inside the container precedes this: devices, the console, targets of hooks.
     steps.extend(config.mounts.readonly_steps());
     steps.extend(config.root.readonly_step());
+}
+
+fn change_root<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
+    if inputs.root_change == RootChange::Pivot {
+        steps.push(Step::new("root", Op::PivotRoot));
+        return;
+    }
+    // The host's tree stays below the new root. A view of the kernel in it that nothing covers would let a user namespace
+    // inside mount proc and sysfs without the masks.
+    let root = inputs.config.root.path.to_string_lossy();
+    let outside = |path: &&CString| !is_within(&path.to_string_lossy(), &root);
+    let hide = |path| Step::new("root", Op::HideView { path: Text(path) });
+    steps.extend(inputs.kernel_views.iter().filter(outside).map(|path| hide(path.as_c_str())));
+    steps.push(Step::new("root", Op::MoveRoot));
 }
 
 fn surroundings<'a>(inputs: &Inputs<'a>, handles: Handles, index: usize) -> Surroundings<'a> {
@@ -330,7 +345,7 @@ fn before_ready<'a>(
 fn become_user<'a>(process: &'a crate::config::process::Process, steps: &mut Vec<Step<'a>>) {
     steps.push(process.capabilities.bounding_step());
     steps.push(process.user.ids_step());
-    steps.push(process.program.cwd_step(Create::Never));
+    steps.push(process.program.cwd_step(Enter::AsUser));
     steps.push(process.capabilities.set_step());
     steps.push(process.verify_step());
 }

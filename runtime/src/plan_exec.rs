@@ -12,7 +12,7 @@
 
 use std::ffi::CStr;
 
-use child::op::{Create, Placement, Request};
+use child::op::{Enter, Placement, Request};
 use child::{Fd, Op, Words};
 use seccomp::order::{Order, Step as Last};
 
@@ -243,7 +243,7 @@ fn run<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
     let order = filter.as_ref().map_or(Order::Late, |_| filter_order(&process.capabilities));
     if order == Order::Early {
         // The program may be named relative to it, and after the filter it is out of reach.
-        steps.push(process.program.cwd_step(Create::Never));
+        steps.push(process.program.cwd_step(Enter::AsRoot));
     }
     for step in order.steps() {
         match step {
@@ -263,9 +263,9 @@ fn run<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
 /// The directory is entered as the user, who may have a right to it that root lacks.
 fn become_user<'a>(process: &'a Process, steps: &mut Vec<Step<'a>>) {
     steps.push(process.capabilities.bounding_step());
-    steps.push(process.program.cwd_step(Create::Never));
+    steps.push(process.program.cwd_step(Enter::AsRoot));
     steps.push(process.user.ids_step());
-    steps.push(process.program.cwd_step(Create::Never));
+    steps.push(process.program.cwd_step(Enter::AsUser));
     steps.push(process.capabilities.set_step());
     steps.push(process.verify_step());
 }

@@ -1,5 +1,6 @@
 //! The few facts that the parent reads from procfs: its own, opened and verified once a use.
 
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -120,9 +121,62 @@ pub fn boot_id() -> Result<String> {
     Ok(BOOT_ID.get_or_init(|| text.trim_end().to_owned()).clone())
 }
 
+/// A path as mountinfo has it: blanks, newlines and backslashes are written there as three octal digits.
+pub fn unescape(text: &str) -> String {
+    let mut parts = text.split('\\');
+    let mut whole = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(3).unwrap_or((part, ""));
+        match u8::from_str_radix(digits, 8) {
+            Ok(byte) => whole.push(byte),
+            Err(_) => whole.extend_from_slice(digits.as_bytes()),
+        }
+        whole.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8_lossy(&whole).into_owned()
+}
+
+/// Where proc and sysfs are mounted in this process's mount namespace, the last mount first: of two at one place, the
+/// one that covers the other.
+///
+/// # Errors
+/// `Kernel`.
+pub fn kernel_views() -> Result<Vec<CString>> {
+    let text = read_file(&open()?, "thread-self/mountinfo")
+        .context("read", || "read /proc/thread-self/mountinfo".to_owned())?;
+    Ok(kernel_views_in(&text))
+}
+
+/// The fifth field of a line of proc_pid_mountinfo(5) is the place, the first one behind the dash the type.
+fn kernel_views_in(mountinfo: &str) -> Vec<CString> {
+    let place = |line: &str| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let kind = filesystem.split(' ').next()?;
+        let place = mount.split(' ').nth(4).filter(|_| matches!(kind, "proc" | "sysfs"))?;
+        CString::new(unescape(place)).ok()
+    };
+    mountinfo.lines().rev().filter_map(place).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::ffi::CStr;
+
     use super::*;
+
+    #[test]
+    fn every_view_of_the_kernel_is_found() {
+        let lines = "22 1 254:0 / / rw - ext4 /dev/vda rw
+23 22 0:21 / /proc rw,nosuid shared:3 - proc proc rw
+24 22 0:22 / /sys rw - sysfs sysfs rw
+25 22 0:25 / /srv/a\\040b/proc rw - proc proc rw
+26 23 0:26 / /proc rw - proc proc rw
+27 24 0:27 / /sys/fs/cgroup rw - tmpfs proc rw";
+        assert_eq!(
+            kernel_views_in(lines),
+            [c"/proc", c"/srv/a b/proc", c"/sys", c"/proc"].map(CStr::to_owned)
+        );
+    }
 
     #[test]
     fn the_start_time_is_found_behind_a_hostile_name() {

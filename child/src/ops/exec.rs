@@ -13,33 +13,31 @@ use sys::clone::exit;
 use super::paths::{make_directory, open_beneath};
 use crate::data::{Bytes, Fd, List, Text};
 use crate::message::{Kind, Message};
-use crate::op::{Create, Listener};
+use crate::op::{Enter, Listener};
 use crate::page::{Called, Failure, Phase};
 use crate::run::{Executor, Home};
 
 impl<'a> Executor<'a> {
-    pub(crate) fn working_directory(&mut self, path: Text<'a>, create: Create) -> Result<(), Failure> {
+    pub(crate) fn working_directory(&mut self, path: Text<'a>, how: Enter) -> Result<(), Failure> {
         // Entered as root already: that is enough, and a filter may forbid the calls by now.
         if self.entered {
             return Ok(());
         }
-        match self.enter(path.0, create) {
+        match self.enter(path.0, how) {
             Ok(()) => {
                 self.entered = true;
                 Ok(())
             }
-            // Root may lack the right on a network file system while the user has it, and the other way round: either
-            // of the two attempts is enough.
-            Err(failure) if failure.errno == Errno::ACCESS && create == Create::Missing => Ok(()),
+            Err(failure) if failure.errno == Errno::ACCESS && how != Enter::AsUser => Ok(()),
             Err(failure) => Err(failure),
         }
     }
 
-    fn enter(&self, path: &CStr, create: Create) -> Result<(), Failure> {
+    fn enter(&self, path: &CStr, how: Enter) -> Result<(), Failure> {
         let root = self.root()?;
-        let directory = match create {
-            Create::Missing => make_directory(root, path, ResolveFlags::empty())?,
-            Create::Never => {
+        let directory = match how {
+            Enter::MakeAsRoot => make_directory(root, path, ResolveFlags::empty())?,
+            Enter::AsRoot | Enter::AsUser => {
                 open_beneath(root, path, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::empty())
                     .called("openat2")?
             }
@@ -136,7 +134,10 @@ impl<'a> Executor<'a> {
         let path = self.executable.ok_or(Failure::new("exec", Errno::NOENT))?;
         let home = self.home.take();
         let home = home.as_ref().and_then(|home| CStr::from_bytes_until_nul(&home.entry).ok());
-        let (env, args) = (self.pointers(env, home)?, self.pointers(args, None)?);
+        let listener = listener_of_this_process();
+        let listener = CStr::from_bytes_until_nul(&listener).unwrap_or(UNFINISHED);
+        let finished = |text| if text == UNFINISHED { listener } else { text };
+        let (env, args) = (self.pointers(env, home, finished)?, self.pointers(args, None, as_it_is)?);
         self.page.set_phase(Phase::Executing);
         Err(Failure::new("execve", args.execve(path, &env)))
     }
@@ -148,14 +149,42 @@ impl Executor<'_> {
         &mut self,
         list: List<'t>,
         more: Option<&'t CStr>,
+        finished: impl Fn(&'t CStr) -> &'t CStr,
     ) -> Result<Pointers<'t>, Failure> {
         let room = core::mem::take(&mut self.room);
         let Some((array, rest)) = room.split_at_mut_checked(list.count() + 2) else {
             return Err(Failure::new("room for arguments", Errno::NOMEM));
         };
         self.room = rest;
-        Ok(Pointers::fill(array, list, more))
+        Ok(Pointers::fill(array, list.iter().chain(more).map(finished)))
     }
+}
+
+/// What sd_listen_fds(3) compares with the process that reads it, before the process exists.
+const UNFINISHED: &CStr = c"LISTEN_PID=";
+
+/// The same with the number that this process has in its own pid namespace.
+fn listener_of_this_process() -> [u8; 24] {
+    let mut entry = [0; 24];
+    let mut pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
+    let mut digits = [0; 10];
+    let mut count = 0;
+    for digit in &mut digits {
+        *digit = b'0' + (pid % 10) as u8;
+        pid /= 10;
+        count += 1;
+        if pid == 0 {
+            break;
+        }
+    }
+    let number = digits.iter().take(count).rev();
+    entry.iter_mut().zip(UNFINISHED.to_bytes().iter().chain(number)).for_each(|(to, from)| *to = *from);
+    entry
+}
+
+/// A string that is finished.
+pub(crate) fn as_it_is(text: &CStr) -> &CStr {
+    text
 }
 
 /// Whether execve(2) would try this file: a regular file that the process may execute.
@@ -176,11 +205,11 @@ pub(crate) struct Pointers<'a> {
 }
 
 impl<'a> Pointers<'a> {
-    /// Pointers to the strings of `list` and to one more; the array has room for them and for the null at its end.
-    fn fill(array: &'static mut [*const c_char], list: List<'a>, more: Option<&'a CStr>) -> Self {
+    /// Pointers to the strings; the array has room for them and for the null at its end.
+    fn fill(array: &'static mut [*const c_char], texts: impl Iterator<Item = &'a CStr>) -> Self {
         array.fill(core::ptr::null());
         let slots = array.len().saturating_sub(1);
-        for (slot, text) in array.iter_mut().take(slots).zip(list.iter().chain(more)) {
+        for (slot, text) in array.iter_mut().take(slots).zip(texts) {
             *slot = text.as_ptr();
         }
         Self { array, strings: PhantomData }

@@ -14,7 +14,7 @@ use rustix::time::Timespec;
 use sys::clone::{Process, exit, fork_watched};
 use sys::fd::{close_range, dup_to};
 
-use super::exec::Pointers;
+use super::exec::{Pointers, as_it_is};
 use crate::op::{Hook, HookHome};
 use crate::page::{Called, Failure, KILLED};
 use crate::run::Executor;
@@ -27,7 +27,8 @@ impl Executor<'_> {
         let kept = self.home.take();
         let home = kept.as_ref().filter(|_| hook.home == HookHome::OfProgram);
         let home = home.and_then(|home| CStr::from_bytes_until_nul(&home.entry).ok());
-        let (args, env) = (self.pointers(hook.args, None)?, self.pointers(hook.env, home)?);
+        let (args, env) =
+            (self.pointers(hook.args, None, as_it_is)?, self.pointers(hook.env, home, as_it_is)?);
         let Some(process) = fork_watched().called("clone")? else {
             exit(run(hook, self.root.as_ref(), &input, &args, &env).raw_os_error() & 0x7f)
         };

@@ -6,7 +6,7 @@
 use core::ffi::CStr;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fchmod, fstatvfs, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstatvfs, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     FsOpenFlags, MountFlags, MoveMountFlags, OpenTreeFlags, fsconfig_set_flag, fsconfig_set_string, fsopen,
@@ -34,19 +34,17 @@ impl<'a> Executor<'a> {
         over: Over,
     ) -> Result<(), Failure> {
         self.dev = None;
+        let was_there = self.open(target.0, OFlags::PATH | OFlags::DIRECTORY).is_ok();
         let directory = make_directory(self.root()?, target.0, resolve_for(over))?;
         check_over(&directory, over)?;
-        mount_here(&directory, source.0, kind.0, flags, data.0)
-            .map_err(|failure| Failure { value: refused_option(kind.0, data.0), ..failure })?;
-        let keeps_mode = kind.0 == c"tmpfs" && !data.0.to_bytes().windows(5).any(|part| part == b"mode=");
-        if keeps_mode { self.copy_mode(&directory, target) } else { Ok(()) }
-    }
-
-    /// A tmpfs without a mode of its own gets that of the directory it covers, as users of volumes expect.
-    fn copy_mode(&self, below: &OwnedFd, target: Text<'a>) -> Result<(), Failure> {
-        let mode = Mode::from_raw_mode(u32::from(stat(below).called("statx")?.stx_mode) & 0o7777);
-        let above = self.open(target.0, OFlags::RDONLY | OFlags::DIRECTORY).called("openat2")?;
-        fchmod(above, mode).called("fchmod")
+        let has_mode = data.0.to_bytes().split(|byte| *byte == b',').any(|part| part.starts_with(b"mode="));
+        let with_mode = match kind.0 == c"tmpfs" && was_there && !has_mode {
+            true => Some(mode_of(&directory, data.0)?),
+            false => None,
+        };
+        let data = with_mode.as_ref().map_or(data.0, PathBuffer::as_c_str);
+        mount_here(&directory, source.0, kind.0, flags, data)
+            .map_err(|failure| Failure { value: refused_option(kind.0, data), ..failure })
     }
 
     pub(crate) fn mount_copy_up(
@@ -88,6 +86,11 @@ impl<'a> Executor<'a> {
         let tree = match source {
             Source::Path(path) => {
                 opened = clone_tree(CWD, path.0, depth).called("open_tree")?;
+                opened.as_fd()
+            }
+            Source::Inside(path) => {
+                let below = self.open(path.0, OFlags::PATH).called("openat2")?;
+                opened = clone_tree(below, c"", depth).called("open_tree")?;
                 opened.as_fd()
             }
             Source::Tree(fd) => sys::fd::borrow(fd.0),
@@ -136,6 +139,18 @@ fn mount_flags(directory: &OwnedFd) -> Result<u32, Failure> {
     let flags = fstatvfs(directory).called("fstatfs")?.f_flag.bits();
     let relatime = if flags & ST_RELATIME != 0 { MountFlags::RELATIME.bits() } else { 0 };
     Ok(flags as u32 & OF_THE_MOUNT | relatime)
+}
+
+/// The data of a tmpfs with the mode of the directory that it covers, as users of volumes expect. As an option it shows
+/// in the table of mounts and outlives a remount.
+fn mode_of(below: &OwnedFd, data: &CStr) -> Result<PathBuffer, Failure> {
+    let mode = u32::from(stat(below).called("statx")?.stx_mode) & 0o7777;
+    let mut option = *b",mode=0000";
+    for (place, digit) in option.iter_mut().rev().take(4).enumerate() {
+        *digit = b'0' + (mode >> (3 * place) & 7) as u8;
+    }
+    let option = if data.is_empty() { option.get(1..).unwrap_or_default() } else { &option };
+    PathBuffer::concat(data.to_bytes(), option).called("mount")
 }
 
 /// mount(2) on an open directory.

@@ -88,24 +88,22 @@ impl Executor<'_> {
         rustix::process::chdir(c"/").called("chdir")
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the child")]
-    pub(crate) fn move_root(&mut self) -> Result<(), Failure> {
+    pub(crate) fn hide_view(&self, path: Text<'_>) -> Result<(), Failure> {
         if self.host_shared {
             // What is unmounted from a shared mount goes on the host too. The rest of the tree keeps its peers.
             mount_change(c"/", MountPropagationFlags::DOWNSTREAM).called("mount")?;
-            for path in [c"/proc", c"/sys"] {
-                let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-                match mount_change(path, flags) {
-                    // Not a mount, or not there: nothing to hide below.
-                    Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
-                    Err(errno) => return Err(Failure::new("mount", errno)),
-                }
+            let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+            match mount_change(path.0, flags) {
+                // Covered by now, or not there: nothing to reach.
+                Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+                Err(errno) => return Err(Failure::new("mount", errno)),
             }
         }
-        // The host's tree stays below the new root, so its unmasked proc and sys must go first.
-        for path in [c"/proc", c"/sys"] {
-            hide_from_below(path)?;
-        }
+        hide_from_below(path.0)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the child")]
+    pub(crate) fn move_root(&mut self) -> Result<(), Failure> {
         fchdir(self.root()?).called("fchdir")?;
         mount(c".", c"/", c"", MountFlags::from_bits_retain(MS_MOVE), c"").called("mount(MS_MOVE)")?;
         chroot(c".").called("chroot")?;

@@ -215,11 +215,11 @@ fn listen_fds() -> Result<u32> {
     text.parse().map_err(|_| Error::invalid("LISTEN_FDS", format!("{text:?} is not a number of descriptors")))
 }
 
-/// Variables for the program. The sockets are for process 1, which it is in a pid namespace of its own.
+/// Variables for the program. Its process is the one that the sockets are for, and knows its number when it executes it.
 fn environment(sockets: u32, notify: Notify) -> Vec<String> {
     let mut variables = Vec::new();
     if sockets > 0 {
-        variables.extend([format!("LISTEN_FDS={sockets}"), "LISTEN_PID=1".to_owned()]);
+        variables.extend([format!("LISTEN_FDS={sockets}"), "LISTEN_PID=".to_owned()]);
         let names = env::var_os("LISTEN_FDNAMES").map(|names| names.to_string_lossy().into_owned());
         variables.extend(names.map(|names| format!("LISTEN_FDNAMES={names}")));
     }

@@ -124,6 +124,13 @@ fn limit(index: usize, shape: &Rlimit, facts: &Facts, problems: &mut Problems) -
     let resource = resource?;
     let callers_hard = facts.hard_limit(resource);
     let limit = Limit { index, resource, soft: soft?, hard: hard?, callers_hard };
+    if limit.hard > callers_hard && !has_sys_resource(facts) {
+        let text = format!(
+            "{} is above {callers_hard}, the hard limit that the runtime has; raising it needs CAP_SYS_RESOURCE on the host",
+            limit.hard
+        );
+        problems.unsupported(key("hard"), text);
+    }
     if limit.soft > limit.hard {
         problems.invalid(key("soft"), format!("{} is above the hard limit {}", limit.soft, limit.hard));
     }
@@ -152,10 +159,13 @@ fn oom_score_adj(
         problems.invalid("process.oomScoreAdj", format!("{score} is outside -1000 to 1000"));
         return None;
     }
-    // The kernel asks for the capability in the initial user namespace, whatever the caller has in its own.
-    let may_lower = !facts.in_user_namespace() && facts.permitted() & CAP_SYS_RESOURCE != 0;
-    let refusal = if may_lower { Refusal::Fails } else { Refusal::IsWarnedOf };
+    let refusal = if has_sys_resource(facts) { Refusal::Fails } else { Refusal::IsWarnedOf };
     Some((CString::new(score.to_string()).unwrap_or_default(), refusal))
+}
+
+/// The kernel asks for the capability in the initial user namespace, whatever the caller has in its own.
+fn has_sys_resource(facts: &Facts) -> bool {
+    !facts.in_user_namespace() && facts.permitted() & CAP_SYS_RESOURCE != 0
 }
 
 // ── Steps ──
@@ -219,7 +229,7 @@ mod tests {
                 {"type": "NOFILE", "soft": -1, "hard": 2},
                 {"soft": 1}
             ], "oomScoreAdj": 1001}"#,
-            0,
+            u64::MAX,
         );
         assert_eq!(
             errors,
@@ -241,6 +251,23 @@ mod tests {
         let step = limits.rlimit_steps().next().unwrap();
         assert_eq!(step.key, "process.rlimits[0]");
         assert_eq!(step.op, Op::Rlimit { resource: 7, soft: 1024, hard: u64::MAX });
+    }
+
+    #[test]
+    fn a_hard_limit_that_only_the_capability_could_raise_is_refused() {
+        let callers_hard = Facts::default().hard_limit(7);
+        let above = callers_hard.saturating_add(1);
+        let json =
+            |hard: u64| format!(r#"{{"rlimits": [{{"type": "RLIMIT_NOFILE", "soft": 1, "hard": {hard}}}]}}"#);
+        let error = format!(
+            "rlimits[0].hard: {above} is above {callers_hard}, the hard limit that the runtime has; raising it needs \
+             CAP_SYS_RESOURCE on the host"
+        );
+        // Where it is unlimited nothing is above.
+        let expected: Vec<String> = (above > callers_hard).then_some(error).into_iter().collect();
+        assert_eq!(checked(&json(above), 0).1, expected);
+        assert!(checked(&json(above), u64::MAX).1.is_empty());
+        assert!(checked(&json(callers_hard), 0).1.is_empty());
     }
 
     #[test]

@@ -104,6 +104,8 @@ struct Bind {
 #[derive(Debug, PartialEq)]
 enum Opener {
     Child,
+    /// The child, by this path inside the container's root: what is mounted there by then is the source.
+    Inside(CString),
     /// The parent, because the source must be id-mapped or root of the user namespace may not reach it.
     Parent {
         propagation: u64,
@@ -149,7 +151,7 @@ pub fn check(
     let mut mounts = Mounts { label: label.and_then(|label| CString::new(label).ok()), ..Mounts::default() };
     for (index, shape) in spec.mounts.iter().enumerate() {
         let key = format!("mounts[{index}]");
-        let Some(target) = check_destination(shape, &key, problems) else { continue };
+        let Some(target) = check_destination(shape, &around, &key, problems) else { continue };
         let options = add_up(&shape.options);
         check_options(shape, &options, &key, problems);
         mounts.binds_dev |= options.bind.is_some() && target.clean == "/dev";
@@ -172,12 +174,26 @@ fn check_label<'a>(spec: &'a Spec, facts: &Facts, problems: &mut Problems) -> Op
     Some(label)
 }
 
-fn check_destination(shape: &Shape, key: &str, problems: &mut Problems) -> Option<Target> {
+fn check_destination(
+    shape: &Shape,
+    around: &Around<'_>,
+    key: &str,
+    problems: &mut Problems,
+) -> Option<Target> {
     let key = format!("{key}.destination");
     let Some(text) = shape.destination.as_deref().filter(|text| !text.is_empty()) else {
         problems.invalid(key, "required");
         return None;
     };
+    // Old callers name the place by its path on the host, and runc takes that.
+    let inside = around.inside_root(text);
+    if let Some(inside) = inside {
+        problems.warn(
+            key.clone(),
+            format!("{text:?} is beneath root.path; taken as {inside:?} in the container"),
+        );
+    }
+    let text = inside.unwrap_or(text);
     let clean = clean(text);
     if clean == "/" {
         problems.invalid(key, "the root cannot be mounted over; see root.path");
@@ -236,6 +252,14 @@ fn take_readonly(flags: &mut u32) -> bool {
 }
 
 impl Around<'_> {
+    /// The path inside the container that a path of the host beneath its root has, by the text of both.
+    fn inside_root<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let root = self.root.path.to_str().ok()?.trim_end_matches('/');
+        let inside = path.strip_prefix(root).filter(|_| !root.is_empty())?;
+        let plain = inside.starts_with('/') && inside.split('/').all(|part| part != "..");
+        plain.then_some(inside)
+    }
+
     fn action(
         &self,
         shape: &Shape,
@@ -402,13 +426,21 @@ impl Around<'_> {
             whole: options.whole,
             attributes: options.attributes,
             over: over?,
-            opener: self.opener(idmap),
+            opener: self.opener(source, idmap),
         })
     }
 
     /// The parent opens what must be id-mapped, and everything for a user namespace that a privileged caller sets up:
     /// its root is nobody in particular on the host and may not even search the directories on the way.
-    fn opener(&self, idmap: Option<MountMap>) -> Opener {
+    ///
+    /// A source inside the root file system may be what an earlier entry mounts there, which nobody but the child sees.
+    fn opener(&self, source: &str, idmap: Option<MountMap>) -> Opener {
+        if idmap.is_none()
+            && let Some(inside) = self.bundle.join(source).to_str().and_then(|path| self.inside_root(path))
+            && let Ok(inside) = CString::new(inside)
+        {
+            return Opener::Inside(inside);
+        }
         let unreachable = self.namespaces.has(Kind::User) && self.facts.euid() == 0;
         if idmap.is_none() && !unreachable {
             return Opener::Child;

@@ -7,7 +7,7 @@
 
 use std::ffi::{CStr, CString};
 
-use child::op::{Create, Placement};
+use child::op::{Enter, Placement};
 use child::{List, Op};
 use serde::{Deserialize, Serialize};
 
@@ -286,8 +286,8 @@ impl Program {
     }
 
     /// Enters `cwd`.
-    pub fn cwd_step(&self, create: Create) -> Step<'_> {
-        Step::new("process.cwd", Op::WorkingDirectory { path: field(&self.cwd), create })
+    pub fn cwd_step(&self, how: Enter) -> Step<'_> {
+        Step::new("process.cwd", Op::WorkingDirectory { path: field(&self.cwd), how })
     }
 
     /// Chooses among the places where `args[0]` may be.

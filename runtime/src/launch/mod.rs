@@ -221,6 +221,7 @@ impl Prepared<'_> {
         let view = self.config.mounts.cgroup_view(&view(&state.cgroup, &self.layout)?);
         let procs = cgroup_procs(&cgroup, &stages)?;
         let keyring = self.keyring();
+        let kernel_views = self.options.root_change.kernel_views()?;
         let inputs = Inputs {
             config: &self.config,
             stages: &stages,
@@ -231,6 +232,7 @@ impl Prepared<'_> {
             cgroup_view: &view,
             adopt: self.adopt(),
             root_change: self.options.root_change,
+            kernel_views: &kernel_views,
             keyring: keyring.as_deref(),
             filter: self.filter.as_ref(),
             states: states.map(|(head, tail)| (head.as_slice(), tail.as_slice())),
@@ -438,6 +440,7 @@ pub fn describe(bundle: &Bundle, driver: cgroups::Driver) -> Result<Vec<String>>
     let record = cgroups::plan(&prepared.request(), &prepared.layout)?;
     let view = prepared.config.mounts.cgroup_view(&view(&record, &prepared.layout)?);
     let (stages, keyring) = (prepared.stages(), prepared.keyring());
+    let kernel_views = options.root_change.kernel_views()?;
     let inputs = Inputs {
         config: &prepared.config,
         stages: &stages,
@@ -448,6 +451,7 @@ pub fn describe(bundle: &Bundle, driver: cgroups::Driver) -> Result<Vec<String>>
         cgroup_view: &view,
         adopt: prepared.adopt(),
         root_change: options.root_change,
+        kernel_views: &kernel_views,
         keyring: keyring.as_deref(),
         filter: prepared.filter.as_ref(),
         states: [(b"", b""); 2],
@@ -484,7 +488,8 @@ fn start_with<'a>(
 ) -> Result<()> {
     phase::begin!("start", "start the program");
     let Created { spawned, state, directory, .. } = created;
-    let starting = start::Starting::new(state, spawned.page, spawned.pidfd.as_fd(), &spawned.socket, timeout);
+    let starting =
+        start::Starting::new(state, &spawned.page, spawned.pidfd.as_fd(), &spawned.socket, timeout);
     spawned.send(Said::Start)?;
     let events = [Event::Created(spawned.pid), Event::Started(spawned.pid)];
     prepare(starting)?.finish(|| event_log::append(directory, &events))

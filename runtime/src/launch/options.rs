@@ -1,5 +1,6 @@
 //! How a container is made, beyond what its configuration says.
 
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use child::op::Newlines;
 
 use crate::plan::RootChange;
+use crate::{Result, procfs};
 
 /// How a container is made, beyond what its configuration says.
 #[derive(Debug)]
@@ -75,6 +77,16 @@ pub enum Keyring {
     New,
     /// The caller's: `--no-new-keyring`.
     Caller,
+}
+
+impl RootChange {
+    /// The host's mounts of proc and sysfs, where they would stay below the container's root.
+    pub(super) fn kernel_views(self) -> Result<Vec<CString>> {
+        match self {
+            Self::Pivot => Ok(Vec::new()),
+            Self::Move => procfs::kernel_views(),
+        }
+    }
 }
 
 impl Options {

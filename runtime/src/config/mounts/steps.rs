@@ -214,6 +214,7 @@ impl Mount {
     fn bind<'a>(&'a self, bind: &'a Bind, opens: &mut Opens<'a>) -> Op<'a> {
         let source = match &bind.opener {
             Opener::Child => Source::Path(Text(&bind.source)),
+            Opener::Inside(path) => Source::Inside(Text(path)),
             Opener::Parent { propagation, idmap } => Source::Tree(opens.add(Open::Tree(Tree {
                 source: &bind.source,
                 depth: bind.depth,

@@ -203,6 +203,30 @@ fn relative_paths_start_at_the_bundle_and_at_the_root() {
 }
 
 #[test]
+fn a_path_beneath_the_root_is_meant_inside_the_container() {
+    let mounts = r#"[{"destination":"/bundle/rootfs/b","source":"rootfs/a/x","options":["rbind"]},
+                     {"destination":"/bundle/rootfs2","source":"/bundle/rootfs/../x","options":["bind"]}]"#;
+    let inside = |op: &Op<'_>| {
+        let Op::Bind { source, target, .. } = op else { return false };
+        *source == Source::Inside(Text(c"/a/x")) && *target == Text(c"/b")
+    };
+    PLAIN.steps(mounts, |ops, _| {
+        assert!(inside(&ops[0]), "{:?}", ops[0]);
+        assert_eq!(ops[1], bind(c"/bundle/rootfs/../x", c"/bundle/rootfs2", Depth::One));
+    });
+    user_namespace().steps(mounts, |ops, opened| {
+        assert!(inside(&ops[0]), "{:?}", ops[0]);
+        assert_eq!(opened.len(), 1);
+    });
+    assert_eq!(
+        PLAIN.warnings(mounts),
+        [
+            "mounts[0].destination: \"/bundle/rootfs/b\" is beneath root.path; taken as \"/b\" in the container"
+        ]
+    );
+}
+
+#[test]
 fn remount_names_what_changes() {
     let mounts = r#"[
         {"destination":"/a","options":["bind","remount","ro","suid"]},

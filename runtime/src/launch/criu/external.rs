@@ -66,22 +66,7 @@ fn mount(line: &str) -> Option<Mount> {
     let mut fields = line.split(' ');
     let id = fields.next()?.parse().ok()?;
     let device = fields.nth(1)?.to_owned();
-    Some(Mount { id, device, point: unescape(fields.nth(1)?) })
-}
-
-/// Blanks, newlines and backslashes are written as three octal digits.
-fn unescape(text: &str) -> String {
-    let mut parts = text.split('\\');
-    let mut whole = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        let (digits, rest) = part.split_at_checked(3).unwrap_or((part, ""));
-        match u8::from_str_radix(digits, 8) {
-            Ok(byte) => whole.push(byte),
-            Err(_) => whole.extend_from_slice(digits.as_bytes()),
-        }
-        whole.extend_from_slice(rest.as_bytes());
-    }
-    String::from_utf8_lossy(&whole).into_owned()
+    Some(Mount { id, device, point: procfs::unescape(fields.nth(1)?) })
 }
 
 /// A mount and the name of what is mounted, for CRIU's option `external`.
