@@ -344,6 +344,18 @@ mod tests {
     }
 
     #[test]
+    fn a_note_that_comes_during_the_removal_does_not_stop_it() {
+        for _ in 0..200 {
+            let place = Place::new("removal");
+            std::thread::scope(|scope| {
+                scope.spawn(|| (0..20).for_each(|pid| append(&place.directory, &[Event::Exec(pid)])));
+                place.directory.remove().unwrap();
+            });
+            assert!(!place.path.join("c1").exists());
+        }
+    }
+
+    #[test]
     fn a_torn_line_harms_no_other() {
         let place = Place::new("torn");
         append(&place.directory, &[Event::Created(1)]);

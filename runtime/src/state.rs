@@ -44,6 +44,10 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 /// The directory of a container's notification socket.
 const NOTIFY: &str = "notify";
 
+/// How often a directory is emptied: whoever sees a container pause or end notes it there without a lock, and may do so
+/// between the last file and the directory itself.
+const ATTEMPTS: u32 = 100;
+
 /// The directory of all containers' states.
 #[derive(Debug)]
 pub struct Root {
@@ -404,11 +408,15 @@ impl Directory {
             unlinkat(&self.fd, NOTIFY, AtFlags::REMOVEDIR)
                 .context("unlinkat", || what("empty", &self.path))?;
         }
-        self.empty(&self.fd)?;
-        match unlinkat(&self.parent, self.id.as_str(), AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(Error::kernel(what("remove", &self.path), "unlinkat", errno)),
+        for _ in 0..ATTEMPTS {
+            self.empty(&self.fd)?;
+            match unlinkat(&self.parent, self.id.as_str(), AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => return Ok(()),
+                Err(Errno::NOTEMPTY) => {}
+                Err(errno) => return Err(Error::kernel(what("remove", &self.path), "unlinkat", errno)),
+            }
         }
+        Err(Error::kernel(what("remove", &self.path), "unlinkat", Errno::NOTEMPTY))
     }
 }
 
@@ -421,6 +429,7 @@ impl Directory {
                 // A damaged state may hold a directory where a file belongs.
                 match unlinkat(directory, name, AtFlags::empty()) {
                     Err(Errno::ISDIR) => unlinkat(directory, name, AtFlags::REMOVEDIR),
+                    Err(Errno::NOENT) => Ok(()),
                     other => other,
                 }
                 .context("unlinkat", || what("empty", &self.path))?;
