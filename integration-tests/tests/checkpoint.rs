@@ -43,7 +43,6 @@ fn main() -> ExitCode {
         a_failed_restore_leaves_nothing,
         without_criu_the_reason_is_told,
         a_criu_that_fails_is_quoted,
-        earlier_images_that_are_not_there_are_refused,
     ])
 }
 
@@ -539,18 +538,6 @@ fn a_criu_that_fails_is_quoted(world: &World) -> Outcome {
         world.orlop_after(&prelude, &words).fails().says("criu failed").says("it has no wish to");
     }
     assert_eq!(world.status(&id), "running");
-    goes_on(&bundle, count(&bundle) + 1);
-    Ok(())
-}
-
-/// CRIU would save all of the memory and say nothing.
-fn earlier_images_that_are_not_there_are_refused(world: &World) -> Outcome {
-    let (bundle, id) = counting(world);
-    world.script("criu", "echo 'Error: it was asked' >&2; exit 1");
-    let prelude = format!("export PATH={}:$PATH", world.path(""));
-    let words = ["checkpoint", "--image-path", &world.path("images"), "--parent-path", "../none", &id];
-    let ran = world.orlop_after(&prelude, &words).fails().says("--parent-path").says("../none");
-    assert!(!ran.err.contains("it was asked"), "{}", ran.err);
     goes_on(&bundle, count(&bundle) + 1);
     Ok(())
 }

@@ -51,16 +51,6 @@ pub fn checkpoint(
     delete::delete(directory, Force::Yes)
 }
 
-/// Without its earlier images CRIU saves everything, which the caller would only notice by the size.
-fn check_parent(images: &OwnedFd, parent: &Path) -> Result<()> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let opened = openat(images, parent, flags, Mode::empty());
-    opened
-        .map(drop)
-        .context("openat", || format!("open {} from the image directory on", parent.display()))
-        .map_err(|error| error.with_key("--parent-path"))
-}
-
 /// A dump and what it is about.
 struct Dump<'a> {
     state: &'a State,
@@ -97,7 +87,6 @@ impl Dump<'_> {
 
     fn directories(&self) -> Result<Directories> {
         let images = swrk::open_or_make(&self.options.criu.image_path, "--image-path")?;
-        self.options.parent_path.as_deref().map_or(Ok(()), |parent| check_parent(&images, parent))?;
         Ok(Directories { images, work: open_work(&self.options.criu)? })
     }
 
