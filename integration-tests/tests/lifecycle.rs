@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         kill_of_a_stopped_container_says_not_running,
         kill_all_of_a_stopped_container_succeeds,
         kill_all_reaches_every_process,
+        sigkill_leaves_nothing_where_the_first_process_is_not_pid_1,
         delete_of_a_running_container_fails_and_changes_nothing,
         forced_delete_of_a_running_container_leaves_nothing,
         delete_of_a_created_container_leaves_nothing,
@@ -350,6 +351,31 @@ fn kill_all_reaches_every_process(world: &World) -> Outcome {
     let running =
         || leaks::find(&[&place], &world.root).into_iter().filter(|line| line.starts_with("process")).count();
     wait_until("every process has ended", LIMIT, || running() == 0);
+    Ok(())
+}
+
+/// Its end ends no pid namespace, so the others would live on; also where it has ended by itself already.
+fn sigkill_leaves_nothing_where_the_first_process_is_not_pid_1(world: &World) -> Outcome {
+    if !world.is_orlop() {
+        return integration_tests::skip("runtimes differ");
+    }
+    for script in ["sleep 1000 & touch /tmp/ready; wait", "sleep 1000 & touch /tmp/ready"] {
+        let bundle = world.shell(script).without_namespace("pid");
+        let id = world.started(&bundle);
+        wait_until("it is ready", LIMIT, || bundle.rootfs("tmp/ready").exists());
+        if !script.ends_with("wait") {
+            wait_until("the first process has ended", LIMIT, || world.status(&id) == "stopped");
+        }
+        world.orlop(&["kill", &id, "KILL"]).ok();
+        let place = format!("{}/", world.dir.display());
+        let left = || {
+            let found = leaks::find(&[&place], &world.root);
+            found.into_iter().filter(|line| line.starts_with("process")).count()
+        };
+        wait_until("every process has ended", LIMIT, || left() == 0);
+        wait_until("it is stopped", LIMIT, || world.status(&id) == "stopped");
+        world.orlop(&["kill", &id, "KILL"]).fails().says("container not running");
+    }
     Ok(())
 }
 

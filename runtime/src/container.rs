@@ -24,8 +24,6 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::io::Errno;
-
 pub use crate::launch::Options;
 pub use crate::state::Status;
 
@@ -35,7 +33,7 @@ use crate::id::ContainerId;
 use crate::launch::delete::Force;
 use crate::launch::{self, delete, start};
 use crate::state::{Directory, Root, State};
-use crate::{Error, Kind, Result, limits, record};
+use crate::{Error, Result, limits, record};
 
 /// How long a start may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -111,22 +109,13 @@ impl Container {
         self.read()?.1.open_init()
     }
 
-    /// Sends a signal to the first process.
+    /// Sends a signal to the first process; SIGKILL to all, where the others would outlive it.
     ///
     /// # Errors
-    /// `WrongState` where it has ended.
+    /// `WrongState` where it has ended; `Timeout` for what does not die.
     pub fn kill(&self, signal: i32) -> Result<()> {
-        let (_, state) = self.read()?;
-        let not_running =
-            || Error::new(Kind::WrongState, format!("container {}: container not running", self.id));
-        let init = state.open_init()?.ok_or_else(not_running)?;
-        match sys::signal::pidfd_send(&init, signal) {
-            Ok(()) => Ok(()),
-            Err(Errno::SRCH) => Err(not_running()),
-            Err(errno) => {
-                Err(Error::kernel(format!("signal container {}", self.id), "pidfd_send_signal", errno))
-            }
-        }
+        let (record, state) = self.read()?;
+        launch::kill::kill(&state, state.status(&record.page()?)?, signal)
     }
 
     /// Freezes every process.

@@ -13,6 +13,7 @@ pub mod exec;
 pub mod explain;
 pub mod filter;
 pub mod image;
+pub mod kill;
 pub mod listener;
 pub mod net_devices;
 pub mod open;
