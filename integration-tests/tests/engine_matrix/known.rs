@@ -12,6 +12,11 @@ const KNOWN: &[(&[Kind], &str, &str)] = &[
         "conmon, which tells Podman, does not learn of it on cgroup v1 here; the exit code is 137",
     ),
     (
+        &[Kind::Docker, Kind::DockerShim],
+        "block device throttle",
+        "dockerd 26 drops the limit on cgroup v1 before it asks a runtime: it is not in `docker inspect` either",
+    ),
+    (
         &[Kind::PodmanRootless],
         "systemd as the first process",
         "systemd may not make groups on cgroup v1 as an ordinary user",

@@ -329,11 +329,14 @@ pub(crate) fn stats(cell: &Cell) -> Outcome {
         return skip("Podman has no statistics for an ordinary user on cgroup v1");
     }
     let name = cell.start(&[], &SLEEP);
-    let ran =
-        cell.call(&["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.MemUsage}}", &name]).ok();
-    let words: Vec<&str> = ran.out.split_whitespace().collect();
-    assert_eq!((words[0], words[1]), (name.as_str(), "1"), "{ran}");
-    assert!(words[2].ends_with('B') && !words[2].starts_with("0B"), "{ran}");
+    let format = "{{.Name}} {{.PIDs}} {{.MemUsage}}";
+    let ran = || cell.call(&["stats", "--no-stream", "--format", format, &name]).ok();
+    // The program's own memory is charged when it runs, a moment after the engine says so.
+    wait_until("it uses memory", LIMIT, || {
+        let out = ran().out;
+        let words: Vec<&str> = out.split_whitespace().collect();
+        words[..2] == [name.as_str(), "1"] && words[2].ends_with('B') && !words[2].starts_with("0B")
+    });
     Ok(())
 }
 
@@ -486,6 +489,9 @@ pub(crate) fn checkpoint(cell: &Cell) -> Outcome {
     criu_works()?;
     if cell.is_rootless() {
         return skip("Podman checkpoints for root only");
+    }
+    if cell.engine.kind == Kind::DockerShim && cell.engine.version >= (23, 0) {
+        return skip("dockerd does not ask a shim that it knows by name to end what was saved");
     }
     let name = cell.start(&["--network", "none"], &COUNTER);
     wait_until("the counter runs", LIMIT, || count(cell, &name) > 20);
