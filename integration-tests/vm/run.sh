@@ -58,7 +58,7 @@ build() {
   cp "$built"/{orlop,containerd-shim-orlop-v2,oci-conformance} "$out/files/bin/"
   cp "$built"/{probe,layout,floor} "$out/files/tests/"
   for path in $(programs -p integration-tests && programs -p cgroups --test kernel &&
-    programs -p containerd-shim-orlop-v2 --test task); do
+    programs -p containerd-shim-orlop-v2 --test task --test containerd); do
     topic=${path##*/}
     cp "$path" "$out/files/tests/${topic%-*}"
   done
@@ -94,6 +94,7 @@ steps() {
         exec) echo "exec 600 ./exec --skip a_thousand_execs" ;;
         groups) echo "groups 600 ORLOP_CONTAINERS=20 ./groups" ;;
         task) echo "shim-task 900 IT_SHIM_EXECS=30 IT_SHIM_CONTAINERS=10 ./task" ;;
+        containerd) echo "shim-containerd 1200 ./containerd --test-threads 1" ;;
         *) echo "$topic 600 ./$topic" ;;
       esac
     done

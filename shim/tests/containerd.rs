@@ -15,7 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const SHIM: &str = env!("CARGO_BIN_EXE_containerd-shim-orlop-v2");
+/// The shim under test: `SHIM`, or the one that was built with the tests.
+fn shim() -> String {
+    std::env::var("SHIM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_containerd-shim-orlop-v2").to_owned())
+}
 
 /// A containerd with a root file system for containers.
 struct Containerd {
@@ -29,7 +32,7 @@ fn spawn(dir: &Path) -> Child {
     let mut command = Command::new("containerd");
     command.arg("-c").arg(dir.join("config.toml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let daemon = command.spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !Command::new("ctr")
         .arg("-a")
         .arg(dir.join("c.sock"))
@@ -98,8 +101,9 @@ impl Containerd {
 
     fn run(&self, options: &[&str], id: &str, script: &str) -> Output {
         let rootfs = self.dir.join("rootfs").display().to_string();
+        let shim = shim();
         let words =
-            [&["run", "--rootfs", "--runtime", SHIM], options, &[&rootfs, id, "/bin/sh", "-c", script]];
+            [&["run", "--rootfs", "--runtime", &shim], options, &[&rootfs, id, "/bin/sh", "-c", script]];
         self.ctr(&words.concat())
     }
 
@@ -110,7 +114,7 @@ impl Containerd {
     }
 
     fn await_status(&self, id: &str, status: &str) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while self.status(id) != status {
             assert!(Instant::now() < deadline, "{id} is {} and not {status}", self.status(id));
             std::thread::sleep(Duration::from_millis(20));
@@ -149,6 +153,19 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
 }
 
+/// Waits until a file contains something.
+fn await_text(path: &Path, part: &str) -> String {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let text = fs::read_to_string(path).unwrap();
+        if text.contains(part) {
+            return text;
+        }
+        assert!(Instant::now() < deadline, "no {part:?} in {text}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn a_container_runs_prints_and_ends() {
     let Some(containerd) = Containerd::new("run") else { return };
@@ -183,7 +200,14 @@ fn a_terminal_an_attached_client_and_the_events_are_served() {
     let events = containerd.dir.join("events");
     let mut watcher =
         containerd.command(&["events"]).stdout(fs::File::create(&events).unwrap()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    // It hears nothing of what happens before it listens.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut number = 0;
+    while !fs::read_to_string(&events).unwrap().contains("/namespaces/create") {
+        assert!(Instant::now() < deadline);
+        number += 1;
+        containerd.ctr(&["namespaces", "create", &format!("it-heard-{number}")]);
+    }
     assert!(containerd.run(&["-d"], "c1", "while :; do echo tick; sleep 0.1; done").status.success());
     // script(1) gives the client a terminal, whose size the container's gets.
     let ctr = format!("ctr -a {}/c.sock -n {}", containerd.dir.display(), containerd.namespace);
@@ -194,24 +218,24 @@ fn a_terminal_an_attached_client_and_the_events_are_served() {
         Command::new("script").args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
     assert!(text(&exec.stdout).contains("33 77"), "{exec:?}");
     assert_eq!(exec.status.code(), Some(6));
+    let printed = containerd.dir.join("attached");
+    let mut attached = containerd
+        .command(&["task", "attach", "c1"])
+        .stdout(fs::File::create(&printed).unwrap())
+        .spawn()
+        .unwrap();
+    await_text(&printed, "tick");
     // The client hands other signals on to the container.
-    let line = format!("timeout --signal KILL 2 {ctr} task attach c1");
-    let attached = Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).output().unwrap();
-    assert!(text(&attached.stdout).contains("tick"), "{attached:?}");
+    attached.kill().unwrap();
+    attached.wait().unwrap();
     let before = containerd.shim_pid("c1");
     assert!(containerd.ctr(&["task", "kill", "-s", "KILL", "c1"]).status.success());
     containerd.await_status("c1", "STOPPED");
     assert!(before.is_some());
     containerd.ctr(&["task", "rm", "c1"]);
-    let told = || fs::read_to_string(&events).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !told().contains("/tasks/delete") {
-        assert!(Instant::now() < deadline, "{}", told());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let told = await_text(&events, "/tasks/delete");
     watcher.kill().unwrap();
     watcher.wait().unwrap();
-    let told = told();
     let topics = ["/tasks/create", "/tasks/start", "/tasks/exec-added", "/tasks/exec-started", "/tasks/exit"];
     let places: Vec<_> = topics.iter().map(|topic| told.find(topic).unwrap()).collect();
     assert!(places.is_sorted(), "{told}");
@@ -240,4 +264,27 @@ fn containerd_cleans_up_behind_a_shim_that_was_killed() {
     containerd.await_status("c1", "none");
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(&containerd.dir.display().to_string()));
+}
+
+#[test]
+fn a_path_with_a_slice_makes_a_scope_of_systemd() {
+    if !Path::new("/run/systemd/system").exists() {
+        return;
+    }
+    let Some(containerd) = Containerd::new("scope") else { return };
+    let unit = format!("it-ctr-{}.scope", std::process::id());
+    let path = format!("system.slice:it-ctr:{}", std::process::id());
+    assert!(containerd.run(&["-d", "--cgroup", &path], "c1", "sleep 1000").status.success());
+    let list = text(&containerd.ctr(&["task", "ls"]).stdout);
+    let pid = list
+        .lines()
+        .find_map(|line| line.strip_prefix("c1 "))
+        .and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
+    let groups = fs::read_to_string(format!("/proc/{}/cgroup", pid.unwrap())).unwrap();
+    assert!(groups.lines().any(|line| line.ends_with(&format!("/system.slice/{unit}"))), "{groups}");
+    assert!(containerd.ctr(&["task", "kill", "-s", "KILL", "c1"]).status.success());
+    containerd.await_status("c1", "STOPPED");
+    containerd.ctr(&["task", "rm", "c1"]);
+    let units = Command::new("systemctl").args(["list-units", "--all", "--plain", &unit]).output().unwrap();
+    assert!(!text(&units.stdout).contains(&unit), "{units:?}");
 }

@@ -145,7 +145,9 @@ fn no_program_of_the_host_is_executed_where_none_is_named() {
     shim.end(&world, "c1");
     tracer.wait().unwrap();
     let text = std::fs::read_to_string(log).unwrap();
-    let calls: Vec<_> = text.lines().filter(|line| line.contains("exec")).collect();
+    // Where two processes call at once, the end of a call is in a line of its own, without its arguments.
+    let calls: Vec<_> =
+        text.lines().filter(|line| line.contains("exec") && !line.contains("<... ")).collect();
     // Twice the sealed image by its descriptor, then what the container's own files are.
     assert!(calls.iter().filter(|line| line.contains("AT_EMPTY_PATH")).count() >= 2, "{text}");
     let own = |line: &&&str| line.contains("AT_EMPTY_PATH") || line.contains("\"/bin/");

@@ -75,7 +75,7 @@ impl Inbox {
 
     /// Waits until an event whose topic and text contain the two was told.
     pub(crate) fn await_event(&self, topic: &str, text: &str) -> Vec<Told> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let all = self.all();
             if all.iter().any(|(t, x)| t.ends_with(topic) && x.contains(text)) {
@@ -249,7 +249,8 @@ impl World {
         *self.path.lock().unwrap() = Some(path.to_owned());
     }
 
-    fn command_of(&self, program: &Path, bundle: &Path, id: &str) -> Command {
+    /// The shim, as containerd calls it.
+    pub(crate) fn command_of(&self, program: &Path, bundle: &Path, id: &str) -> Command {
         let mut command = Command::new(program);
         command.envs(self.path.lock().unwrap().iter().map(|path| ("PATH", path)));
         command

@@ -169,8 +169,7 @@ fn a_reader_that_comes_back_gets_what_it_missed() {
     let world = World::new();
     let shim = world.shim(&world.bundle("c1", "while read line; do echo $line; done"), "c1");
     let (stdin, stdout) = (fifo(&world, "in"), fifo(&world, "out"));
-    let open = || rustix::fs::open(&stdout, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
-    let first = open();
+    let first = rustix::fs::open(&stdout, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
     let mut request = Shim::request(&world, "c1");
     (request.stdin, request.stdout) = (text(&stdin), text(&stdout));
     shim.task.create(ctx(), &request).unwrap();
@@ -179,8 +178,31 @@ fn a_reader_that_comes_back_gets_what_it_missed() {
     let mut writer = File::options().write(true).open(&stdin).unwrap();
     writer.write_all(b"one\ntwo\n").unwrap();
     std::thread::sleep(Duration::from_millis(100));
-    let mut bytes = [0; 64];
-    let length = File::from(open()).read(&mut bytes).unwrap();
-    assert_eq!(&bytes[..length], b"one\ntwo\n");
+    let mut bytes = [0; 8];
+    File::open(&stdout).unwrap().read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"one\ntwo\n");
     shim.end(&world, "c1");
+}
+
+#[test]
+fn a_reader_that_comes_only_when_the_process_is_removed_gets_everything() {
+    if !able() {
+        return;
+    }
+    let world = World::new();
+    let shim = world.shim(&world.bundle("c1", "echo said; echo wrong >&2"), "c1");
+    let (stdout, stderr) = (fifo(&world, "out"), fifo(&world, "err"));
+    let mut request = Shim::request(&world, "c1");
+    (request.stdout, request.stderr) = (text(&stdout), text(&stderr));
+    shim.task.create(ctx(), &request).unwrap();
+    shim.start("c1", "").unwrap();
+    assert_eq!(shim.wait("c1", "").unwrap().exit_status, 0);
+    std::thread::scope(|scope| {
+        let removal = scope.spawn(|| shim.delete("c1", "").unwrap());
+        std::thread::sleep(Duration::from_millis(300));
+        let (out, err) = (reader(&stdout), reader(&stderr));
+        assert_eq!(removal.join().unwrap().exit_status, 0);
+        assert_eq!((out.join().unwrap(), err.join().unwrap()), (b"said\n".to_vec(), b"wrong\n".to_vec()));
+    });
+    shim.shutdown();
 }
