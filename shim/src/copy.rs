@@ -5,6 +5,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
@@ -19,6 +20,10 @@ pub(crate) const BUFFER: usize = 64 << 10;
 
 /// How many buffers one stream may copy before the others get their turn.
 const TURNS: u32 = 16;
+
+/// How soon a fifo is tried again whose client is not there, at first and after a long time. The kernel tells nobody that
+/// a reader has come: it wakes those who wait in open(2), which the shim must not.
+const CLIENT: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
 
 /// Which way a stream goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +77,8 @@ pub(crate) struct Copier {
     splices: bool,
     /// What was read and not written yet.
     pending: Vec<u8>,
+    /// How long to wait for the client before its fifo is tried again.
+    client: Duration,
 }
 
 /// The outcome of one attempt.
@@ -83,7 +90,22 @@ enum Step {
 impl Copier {
     /// A stream of the process `key`.
     pub(crate) fn new(key: Key, direction: Direction, source: OwnedFd, sink: Sink) -> Self {
-        Self { key, direction, source, sink, hold: None, splices: true, pending: Vec::new() }
+        let [client, _] = CLIENT;
+        Self { key, direction, source, sink, hold: None, splices: true, pending: Vec::new(), client }
+    }
+
+    /// When to look again for a client that is not there: each time an eighth later than the last, so that one who comes
+    /// is noticed within an eighth of the time that it took, or within a second.
+    pub(crate) fn next_look(&mut self) -> Duration {
+        let [_, longest] = CLIENT;
+        let now = self.client;
+        self.client = (now + now / 8).min(longest);
+        now
+    }
+
+    /// Somebody waits for this stream to end: a client that comes is to be noticed soon.
+    pub(crate) fn look_soon(&mut self) {
+        [self.client, _] = CLIENT;
     }
 
     /// Copies what can be copied without waiting.
@@ -263,6 +285,21 @@ mod tests {
             from.write_all(&[1; BUFFER]).unwrap();
             assert_eq!(copier.run(&mut vec![0; BUFFER]), Need::Source);
         }
+    }
+
+    #[test]
+    fn a_client_that_does_not_come_is_looked_for_less_and_less() {
+        let (source, _from) = pair();
+        let mut copier = copier(Direction::Out, source, Sink::Gone);
+        let looks: Vec<Duration> = std::iter::repeat_with(|| copier.next_look()).take(100).collect();
+        let mut waited = Duration::ZERO;
+        for look in &looks {
+            assert!(*look <= Duration::from_millis(10) + waited / 8 && *look <= Duration::from_secs(1));
+            waited += *look;
+        }
+        assert_eq!(looks[99], Duration::from_secs(1));
+        copier.look_soon();
+        assert_eq!(copier.next_look(), Duration::from_millis(10));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use rustix::time::Timespec;
 use sys::daemon::{ended_child, reap};
 
 use crate::container::{Busy, Caller, Container, Exit, Freezer, Key, Phase, Process, Rest};
-use crate::copy::{Copier, Direction};
+use crate::copy::{Copier, Direction, Sink};
 use crate::failure::{Failure, Outcome};
 use crate::helper::Done;
 use crate::oom::Watch;
@@ -410,7 +410,7 @@ impl Shim {
     pub(crate) fn end_copier(&mut self, serial: u64) {
         let Some(copier) = self.copiers.remove(&serial) else { return };
         self.poll.forget(&copier.source);
-        if let crate::copy::Sink::Open(sink) = &copier.sink {
+        if let Sink::Open(sink) = &copier.sink {
             self.poll.forget(sink);
         }
         self.timers.cancel(&Timer::Copy(serial));
@@ -460,8 +460,22 @@ impl Shim {
         let (serial, stopped) = (process.serial, process.phase == Phase::Stopped);
         if stopped && self.is_draining(key) {
             self.timers.add(DRAIN, Timer::Drain(serial));
+            self.look_for_clients(key);
         } else {
             self.delete_now(key, caller);
+        }
+    }
+
+    /// Tries the fifos of a process at once whose clients are not there, and often from now on.
+    fn look_for_clients(&mut self, key: &Key) {
+        let serials = self.process(key).map(|process| process.copiers.clone()).unwrap_or_default();
+        for serial in serials {
+            let Some(copier) = self.copiers.get_mut(&serial) else { continue };
+            if matches!(copier.sink, Sink::Fifo(_)) {
+                copier.look_soon();
+                self.timers.cancel(&Timer::Copy(serial));
+                self.copy(serial);
+            }
         }
     }
 
@@ -493,7 +507,11 @@ impl Shim {
     /// Somebody holds the output of a process open that is to be removed. What is there has been copied.
     pub(crate) fn stop_draining(&mut self, serial: u64) {
         let Some(key) = self.keys.get(&serial).cloned() else { return };
-        self.log.line(&format!("the output of {} is held open by another process", key.id()));
+        // The last chance of a client that has come since the last look.
+        self.look_for_clients(&key);
+        if self.is_draining(&key) {
+            self.log.line(&format!("the output of {} is held open by another process", key.id()));
+        }
         if let Some(Busy::Deleting(caller)) = self.process(&key).map(|process| process.busy) {
             self.delete_now(&key, caller);
         }

@@ -25,8 +25,6 @@ use crate::lifecycle::Task;
 use crate::log::Log;
 use crate::poll::{Poll, Source, Timers};
 
-/// How often a fifo is tried whose client is not there yet.
-const CLIENT: Duration = Duration::from_millis(10);
 /// How long events may take to be told after the last container is gone.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// How long a shim without a container waits for somebody who connects.
@@ -325,7 +323,7 @@ impl Shim {
                 _ => Ok(()),
             },
             Need::Client => {
-                self.timers.add(CLIENT, Timer::Copy(serial));
+                self.timers.add(copier.next_look(), Timer::Copy(serial));
                 Ok(())
             }
             Need::Turn => {
