@@ -314,7 +314,8 @@ impl Lab {
             pids.filter(|pid| fs::read_link(format!("/proc/{pid}/ns/mnt")).is_ok_and(|ns| Some(ns) != own));
         let mark = format!("/{}/", self.id);
         let has_mark = |pid: &i32| {
-            fs::read_to_string(format!("/proc/{pid}/mountinfo")).is_ok_and(|text| text.contains(&mark))
+            fs::read_to_string(format!("/proc/{pid}/mountinfo"))
+                .is_ok_and(|text| text.lines().any(|line| comes_from(line, &mark)))
         };
         elsewhere.filter(has_mark).collect()
     }
@@ -406,4 +407,12 @@ impl Drop for Lab {
             }
         }
     }
+}
+
+/// Whether what a line of mountinfo mounts comes from a place with this mark. A mount that the suite itself made there is
+/// none: services of the host that have mount namespaces of their own, such as those of systemd, receive it too.
+fn comes_from(line: &str, mark: &str) -> bool {
+    let mut words = line.split(' ').skip(3);
+    let (root, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    root.contains(mark) || (!target.contains(mark) && line.contains(mark))
 }
