@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         events_tells_of_a_kill_for_memory,
         features_is_json_with_the_keys_of_the_specification,
         seccomp_explains_and_dumps_the_filter_of_a_bundle,
+        what_is_odd_about_a_filter_is_warned_of,
         info_names_a_remedy_for_everything_that_is_missing,
         inspect_finds_nothing_different_in_an_ordinary_container,
         inspect_tells_what_a_program_gave_up,
@@ -281,6 +282,21 @@ fn seccomp_explains_and_dumps_the_filter_of_a_bundle(world: &World) -> Outcome {
     assert!(text.contains("linux.seccomp.defaultAction"), "{text}");
     assert!(world.orlop(&["seccomp", "dump", bundle.path()]).ok().out.lines().count() > 3);
     world.orlop(&["seccomp", "dump", world.bundle().path()]).fails().says("has no filter");
+    Ok(())
+}
+
+fn what_is_odd_about_a_filter_is_warned_of(world: &World) -> Outcome {
+    let bundle = world.shell("true").edit(|config| {
+        config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["mkdir", "frobnicate"], "action": "SCMP_ACT_ERRNO"}]});
+    });
+    let what = "unknown system calls skipped: frobnicate";
+    let text = world.orlop(&["validate", bundle.path()]).ok().out;
+    assert!(text.contains(&format!("warning: /linux/seccomp/syscalls: {what}")), "{text}");
+    let what = format!("linux.seccomp.syscalls: {what}");
+    world.orlop(&["seccomp", "explain", bundle.path(), "mkdir"]).ok().says(&what);
+    world.run(&bundle).ok().says(&what);
+    world.orlop(&["--strict", "run", "--bundle", bundle.path(), &world.id()]).fails().says(&what);
     Ok(())
 }
 

@@ -28,8 +28,8 @@ pub struct Filter {
     pub listener: Option<Listener>,
     /// Whether some rule notifies.
     pub notifies: bool,
-    /// What is odd about the profile without being wrong, as sentences that begin with the key.
-    pub warnings: Vec<String>,
+    /// What is odd about the profile without being wrong: the key, and half a sentence.
+    pub warnings: Vec<(String, String)>,
 }
 
 /// `linux.seccomp.listenerPath` and `listenerMetadata`.
@@ -99,25 +99,20 @@ impl Filter {
     }
 }
 
-fn warnings(lowered: &Lowered<'_>, policy: &Policy<'_>) -> Vec<String> {
+fn warnings(lowered: &Lowered<'_>, policy: &Policy<'_>) -> Vec<(String, String)> {
     let mut all = Vec::new();
     if !lowered.unknown.is_empty() {
-        all.push(format!(
-            "linux.seccomp.syscalls: unknown system calls skipped: {}",
-            lowered.unknown.join(", ")
-        ));
+        let what = format!("unknown system calls skipped: {}", lowered.unknown.join(", "));
+        all.push(("linux.seccomp.syscalls".to_owned(), what));
     }
     for rule in &lowered.hidden {
-        all.push(format!(
-            "linux.seccomp.syscalls[{rule}].args: not seen where the call is made through socketcall or ipc"
-        ));
+        let what = "not seen where the call is made through socketcall or ipc".to_owned();
+        all.push((format!("linux.seccomp.syscalls[{rule}].args"), what));
     }
     let unreachable = lowered.unreachable.iter().zip(&policy.rules).enumerate();
     for (rule, (_, Rule { action, .. })) in unreachable.filter(|(_, (unreachable, _))| **unreachable) {
-        let action = action.name();
-        all.push(format!(
-            "linux.seccomp.syscalls[{rule}]: {action} is never reached; another rule decides first"
-        ));
+        let what = format!("{} is never reached; another rule decides first", action.name());
+        all.push((format!("linux.seccomp.syscalls[{rule}]"), what));
     }
     all
 }
@@ -581,7 +576,26 @@ mod tests {
         assert_eq!(filter.answer(Arch::X86_64, 200, ZERO), Action::Allow);
         assert_eq!(filter.answer(Arch::X86_64, 32, [1, 0, 0, 0, 0, 0]), Action::Log);
         assert_eq!(filter.answer(Arch::X86_64, 32, ZERO), Action::Errno(1));
-        assert_eq!(filter.warnings, ["linux.seccomp.syscalls: unknown system calls skipped: frobnicate"]);
+        let odd = "unknown system calls skipped: frobnicate";
+        assert_eq!(filter.warnings, [("linux.seccomp.syscalls".to_owned(), odd.to_owned())]);
+    }
+
+    #[test]
+    fn what_never_decides_or_is_not_seen_is_warned_of_once() {
+        let filter = filter(
+            r#"{"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"], "syscalls": [
+                {"names": ["kill"], "action": "SCMP_ACT_TRAP", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]},
+                {"names": ["kill"], "action": "SCMP_ACT_ALLOW", "args": [
+                    {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 9, "op": "SCMP_CMP_EQ"}]},
+                {"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [
+                    {"index": 0, "value": 40, "op": "SCMP_CMP_NE"}]}]}"#,
+        );
+        let texts: Vec<String> = filter.warnings.iter().map(|(key, what)| format!("{key}: {what}")).collect();
+        let expected = [
+            "linux.seccomp.syscalls[2].args: not seen where the call is made through socketcall or ipc",
+            "linux.seccomp.syscalls[1]: SCMP_ACT_ALLOW is never reached; another rule decides first",
+        ];
+        assert_eq!(texts, expected);
     }
 
     #[test]

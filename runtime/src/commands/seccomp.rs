@@ -14,9 +14,11 @@ pub(super) fn explain(options: &SeccompExplain) -> Result<u8> {
     let spec = Bundle::open(&options.bundle)?.config()?;
     let SeccompExplain { syscall, arguments, .. } = options;
     let facts = Facts::default();
-    let explanations = explain::explain(profile(&spec)?, native()?, facts.seccomp(), syscall, arguments);
-    let explanations = explanations.map_err(refused)?;
-    for explanation in &explanations {
+    let (profile, native) = (profile(&spec)?, native()?);
+    let filter = seccomp::compile(profile, native, facts.seccomp()).map_err(refused)?;
+    filter.warnings.iter().for_each(|(key, what)| tracing::warn!("{key}: {what}"));
+    let explanations = explain::explain(profile, native, facts.seccomp(), syscall, arguments);
+    for explanation in explanations.map_err(refused)? {
         print(&format!("{explanation}\n"))?;
     }
     Ok(0)

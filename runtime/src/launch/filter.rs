@@ -21,6 +21,7 @@ pub(crate) fn of(spec: &Spec, config: &Config, facts: &Facts, problems: &mut Pro
     let native = native().map_err(|error| problems.errors.push(error)).ok()?;
     let compiled = seccomp::compile(profile, native, facts.seccomp());
     let compiled = compiled.map_err(|all| problems.errors.extend(all.into_iter().map(error))).ok()?;
+    compiled.warnings.iter().for_each(|(key, what)| problems.warn(key.clone(), what.clone()));
     let order = config.process.as_ref().map_or(Order::Early, |process| filter_order(&process.capabilities));
     if config.process.is_some() {
         let hooks = if config.hooks.start_container.is_empty() { Hooks::None } else { Hooks::Run };
