@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         int_0x80_is_the_entry_of_another_architecture,
         x32_is_an_architecture_of_its_own,
         every_operator_compares_64_bits,
+        each_errno_is_what_the_call_returns,
         clone3_and_what_is_newer_than_the_profile_do_not_exist,
         without_a_tracer_a_traced_call_does_not_exist,
         a_tracer_gets_the_number_and_decides,
@@ -123,6 +124,28 @@ fn every_operator_compares_64_bits(world: &World) -> Outcome {
         for (value, question) in near.iter().zip(&questions) {
             let expected = if holds(*value) { -28 } else { 1 };
             assert_eq!(ran["asked"][question], expected, "{operator} {value:#x}");
+        }
+    }
+    Ok(())
+}
+
+/// All that a filter may return: 0, which is no failure, to 4095, the largest that the kernel takes for one.
+fn each_errno_is_what_the_call_returns(world: &World) -> Outcome {
+    // More would not fit into one program.
+    const PORTION: i64 = 512;
+    for first in (0..4096).step_by(PORTION as usize) {
+        let portion = first..first + PORTION;
+        let questions: Vec<String> =
+            portion.clone().map(|errno| format!("call:{GETPID}:{errno:#x}")).collect();
+        let words: Vec<&str> = questions.iter().map(String::as_str).collect();
+        let rule = |errno: i64| {
+            json!({"names": ["getpid"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno,
+                "args": [{"index": 0, "value": errno, "op": "SCMP_CMP_EQ"}]})
+        };
+        let rules = portion.clone().map(rule).collect();
+        let ran = world.run(&asked(world, &words, &[], "SCMP_ACT_ALLOW", rules)).ok().json();
+        for (errno, question) in portion.zip(&questions) {
+            assert_eq!(ran["asked"][question], -errno, "{question}");
         }
     }
     Ok(())
