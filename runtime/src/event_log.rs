@@ -271,7 +271,7 @@ impl Reader {
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         self.offset += whole as u64;
         let text = String::from_utf8_lossy(text.get(..whole).unwrap_or_default()).into_owned();
-        let is_json = |line: &&str| serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok();
+        let is_json = |line: &&str| serde_json::from_slice::<serde::de::IgnoredAny>(line.as_bytes()).is_ok();
         lines.extend(text.lines().filter(is_json).map(str::to_owned));
         Ok(())
     }

@@ -61,7 +61,7 @@ fn change(state: &State, asked: &Resources, lines: &[String]) -> Result<()> {
 /// `Kernel`.
 pub fn changed(directory: &Directory) -> Result<Option<Value>> {
     match procfs::read_file(directory.fd(), NAME) {
-        Ok(text) => Ok(serde_json::from_str(&text).ok()),
+        Ok(text) => Ok(serde_json::from_slice(text.as_bytes()).ok()),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(Error::kernel(what(), "read", errno)),
     }

@@ -384,7 +384,7 @@ impl Directory {
     /// The cgroups that [`Directory::note_cgroups`] noted.
     pub fn noted_cgroups(&self) -> Option<cgroups::Record> {
         let text = crate::procfs::read_file(&self.fd, CGROUPS).ok()?;
-        serde_json::from_str(&text).ok()
+        serde_json::from_slice(text.as_bytes()).ok()
     }
 
     /// Reads the record.

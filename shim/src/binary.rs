@@ -69,7 +69,7 @@ impl Binary {
 
     fn failure(&self, phase: &str, printed: &str) -> Failure {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines = log.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
+        let lines = log.lines().filter_map(|line| serde_json::from_slice::<Line>(line.as_bytes()).ok());
         let last = lines.filter(|line| line.level == "error").map(|line| line.msg).next_back();
         let why = match (last, printed) {
             (Some(why), _) => why,

@@ -150,7 +150,7 @@ fn ending(line: &str) -> Option<Ending> {
         kind: String,
         data: Option<Ending>,
     }
-    let line: Exited = serde_json::from_str(line).ok()?;
+    let line: Exited = serde_json::from_slice(line.as_bytes()).ok()?;
     (line.kind == "exited").then(|| line.data.unwrap_or_default())
 }
 

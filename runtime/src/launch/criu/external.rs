@@ -221,7 +221,7 @@ pub fn inherited(names: &[String]) -> impl Iterator<Item = (usize, &str)> {
 pub fn read_descriptors(images: &OwnedFd, path: &Path) -> Result<Vec<String>> {
     let what = || format!("read {}", path.join(DESCRIPTORS).display());
     let text = procfs::read_file(images, DESCRIPTORS).context("read", what)?;
-    serde_json::from_str(&text)
+    serde_json::from_slice(text.as_bytes())
         .map_err(|error| Error::new(Kind::InvalidConfig, format!("{}: {error}", what())))
 }
 
