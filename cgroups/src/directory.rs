@@ -206,6 +206,16 @@ impl Directory {
         self.write_raw(name, value).map_err(|(_, errno)| errno)
     }
 
+    /// Writes several values to the file `name`, one write each.
+    pub(crate) fn write_each<'a>(&self, name: &str, values: impl Iterator<Item = &'a str>) -> Result<()> {
+        let fd = self.file(name, OFlags::WRONLY)?;
+        for value in values {
+            let written = rustix::io::pwrite(&fd, value.as_bytes(), 0);
+            written.map_err(|errno| self.write_error(name, value, "write", errno))?;
+        }
+        Ok(())
+    }
+
     fn write_raw(&self, name: &str, value: &str) -> std::result::Result<(), (&'static str, Errno)> {
         let fd = self.open_beneath(name, OFlags::WRONLY | OFlags::CLOEXEC).map_err(|e| ("openat2", e))?;
         rustix::io::write(&fd, value.as_bytes()).map(|_| ()).map_err(|e| ("write", e))

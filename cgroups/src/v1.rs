@@ -46,8 +46,10 @@ pub(crate) fn change_devices(group: &Directory, policy: &Policy) -> Result<()> {
 }
 
 fn write_devices(group: &Directory, writes: &[(&str, String)]) -> Result<()> {
-    for (file, value) in writes {
-        let written = group.write(file, value);
+    // Most writes go to one of the two files, which is opened once.
+    for of_one_file in writes.chunk_by(|(a, _), (b, _)| a == b) {
+        let file = of_one_file.first().map_or("", |(file, _)| *file);
+        let written = group.write_each(file, of_one_file.iter().map(|(_, value)| value.as_str()));
         written.map_err(|error| {
             let hint =
                 "a group cannot allow what the group above it denies, nor be reset with groups beneath it";

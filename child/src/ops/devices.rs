@@ -7,7 +7,7 @@ use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, makedev, mknodat, openat,
     symlinkat, unlinkat,
 };
-use rustix::io::{Errno, dup};
+use rustix::io::Errno;
 
 use super::paths::{file_type, make_directory, split, stat};
 use crate::data::Text;
@@ -18,11 +18,12 @@ use crate::run::Executor;
 impl<'a> Executor<'a> {
     pub(crate) fn device(&mut self, path: Text<'a>, device: Device) -> Result<(), Failure> {
         let (parent, name) = self.parent(path)?;
+        let parent = self.directory(&parent)?;
         let kind = FileType::from_raw_mode(device.file_type);
         let number = makedev(device.major, device.minor);
-        match mknodat(&parent, name, kind, Mode::from_raw_mode(device.mode), number) {
-            Ok(()) => own(&parent, name, device),
-            Err(Errno::EXIST) => same_device(&parent, name, device),
+        match mknodat(parent, name, kind, Mode::from_raw_mode(device.mode), number) {
+            Ok(()) => own(parent, name, device),
+            Err(Errno::EXIST) => same_device(parent, name, device),
             Err(errno) => Err(Failure::new("mknodat", errno)),
         }
     }
@@ -34,31 +35,35 @@ impl<'a> Executor<'a> {
         existing: Existing,
     ) -> Result<(), Failure> {
         let (parent, name) = self.parent(path)?;
+        let parent = self.directory(&parent)?;
         if existing == Existing::Replace {
-            match unlinkat(&parent, name, AtFlags::empty()) {
+            match unlinkat(parent, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(Failure::new("unlinkat", errno)),
             }
         }
-        match symlinkat(text.0, &parent, name) {
+        match symlinkat(text.0, parent, name) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(Failure::new("symlinkat", errno)),
         }
     }
 
-    /// The directory of `path` and its last component. /dev itself is kept open, as most nodes are there.
-    fn parent(&mut self, path: Text<'a>) -> Result<(OwnedFd, &'a CStr), Failure> {
+    /// The directory of `path`, unless it is /dev itself, which is kept open as most nodes are there; the last component.
+    fn parent(&mut self, path: Text<'a>) -> Result<(Option<OwnedFd>, &'a CStr), Failure> {
         let (parent, name) = split(path.0).called("openat2")?;
         if parent.as_c_str() != c"/dev" {
-            return Ok((make_directory(self.root()?, parent.as_c_str(), ResolveFlags::empty())?, name));
+            let parent = make_directory(self.root()?, parent.as_c_str(), ResolveFlags::empty())?;
+            return Ok((Some(parent), name));
         }
-        let dev = match self.dev.take() {
-            Some(dev) => dev,
-            None => make_directory(self.root()?, c"/dev", ResolveFlags::empty())?,
-        };
-        let copy = dup(&dev).called("dup")?;
-        self.dev = Some(dev);
-        Ok((copy, name))
+        if self.dev.is_none() {
+            self.dev = Some(make_directory(self.root()?, c"/dev", ResolveFlags::empty())?);
+        }
+        Ok((None, name))
+    }
+
+    /// A directory that [`Self::parent`] gave.
+    fn directory<'d>(&'d self, parent: &'d Option<OwnedFd>) -> Result<&'d OwnedFd, Failure> {
+        parent.as_ref().or(self.dev.as_ref()).ok_or(Failure::new("/dev is not open", Errno::BADF))
     }
 }
 

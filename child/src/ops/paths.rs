@@ -148,6 +148,12 @@ fn find_directory(root: impl AsFd, path: &CStr, resolve: ResolveFlags) -> Result
         Err(Errno::NOENT) => {}
         other => return other.map(Found::Open).called("openat2"),
     }
+    // Nearly always the last component alone is absent, and its parent is found at once.
+    if let Ok((before, name)) = split(path)
+        && let Ok(parent) = open_beneath(&root, before.as_c_str(), flags, resolve)
+    {
+        return make_component(&parent, before.as_c_str().to_bytes(), name, None);
+    }
     let bytes = path.to_bytes();
     let mut parent = open_beneath(&root, c"/", flags, resolve).called("openat2")?;
     let mut start = 0;
@@ -158,10 +164,10 @@ fn find_directory(root: impl AsFd, path: &CStr, resolve: ResolveFlags) -> Result
         parent = match open_beneath(&root, prefix.as_c_str(), flags, resolve) {
             Err(Errno::NOENT) => {
                 let name = PathBuffer::new(name).called("mkdirat")?;
-                if let Some(next) = beyond(&parent, before, name.as_c_str(), bytes.get(start..))? {
-                    return Ok(Found::Elsewhere(next));
+                match make_component(&parent, before, name.as_c_str(), bytes.get(start..))? {
+                    Found::Open(made) => made,
+                    elsewhere => return Ok(elsewhere),
                 }
-                make_component(&parent, name.as_c_str())?
             }
             other => other.called("openat2")?,
         };
@@ -200,14 +206,26 @@ fn component<'a>(bytes: &'a [u8], start: &mut usize) -> Option<&'a [u8]> {
     name.get(..len)
 }
 
-fn make_component(parent: impl AsFd, name: &CStr) -> Result<OwnedFd, Failure> {
+/// Makes the directory `name` in `parent`, which has the path `before`, unless a symbolic link without a target is there;
+/// `rest` comes after it.
+fn make_component(
+    parent: impl AsFd,
+    before: &[u8],
+    name: &CStr,
+    rest: Option<&[u8]>,
+) -> Result<Found, Failure> {
     match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-        // Somebody else made it; the open below tells what.
-        Ok(()) | Err(Errno::EXIST) => {}
+        Ok(()) => {}
+        // A link, or somebody else made it; the open below tells what.
+        Err(Errno::EXIST) => {
+            if let Some(next) = beyond(&parent, before, name, rest)? {
+                return Ok(Found::Elsewhere(next));
+            }
+        }
         Err(errno) => return Err(Failure::new("mkdirat", errno)),
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(&parent, name, flags, Mode::empty()).called("openat")
+    openat(&parent, name, flags, Mode::empty()).map(Found::Open).called("openat")
 }
 
 /// The file `path` beneath `root` for something to be attached to, made empty where it is absent, behind a symbolic link
