@@ -51,6 +51,11 @@ fn hierarchy(mount: &Seen) -> Option<Hierarchy> {
 
 /// Which version has the controller; skipped where none has.
 pub(crate) fn needs(controller: &str) -> Result<Version, Stop> {
+    if controller == "rdma"
+        && !fs::read_dir("/sys/class/infiniband").is_ok_and(|mut list| list.next().is_some())
+    {
+        return skip("this host has no RDMA device");
+    }
     let all = hierarchies();
     let found = all.iter().find(|one| one.controllers.iter().any(|name| name == controller));
     found.map_or_else(
