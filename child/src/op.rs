@@ -176,9 +176,10 @@ pub enum Op<'a> {
     FindHome { uid: u32 },
     /// The create socket gets Ready; then Go is awaited from it or from the start socket.
     AwaitStart { listener: Option<Fd> },
-    /// Closes every descriptor from `first` on but the connection over which start came and the file to which hooks
-    /// print, which execve(2) closes.
-    CloseHandles { first: u32, output: Option<Fd> },
+    /// Closes every descriptor from `first` on but the connection over which start came, the file to which hooks print and
+    /// the socket on which start is awaited, which execve(2) closes. Choice: the root stays open for hooks while start is
+    /// awaited.
+    CloseHandles { first: u32, output: Option<Fd>, start: Option<Fd> },
     /// Loads the filter: seccomp(2). With `listener` the descriptor goes to the parent.
     Seccomp { program: Bytes<'a>, flags: u32, listener: Listener },
     /// execve(2) of the chosen candidate. The last step. Choice: an empty LISTEN_PID in the environment gets the number of

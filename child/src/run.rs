@@ -199,7 +199,7 @@ impl<'a> Executor<'a> {
             Op::FindExecutable { candidates } => self.find_executable(candidates),
             Op::FindHome { uid } => self.find_home(uid),
             Op::AwaitStart { listener } => self.await_start(listener),
-            Op::CloseHandles { first, output } => self.close_handles(first, output),
+            Op::CloseHandles { first, output, start } => self.close_handles(first, output, start),
             Op::Seccomp { program, flags, listener } => self.seccomp(program, flags, listener),
             Op::Execute { args, env } => self.execute_program(args, env),
         }

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         a_substituted_null_device_is_not_used,
         working_directories_that_lead_out_are_contained,
         descriptors_of_the_runtime_lead_nowhere,
+        what_waits_for_start_holds_nothing_of_the_host,
         hooks_and_programs_inherit_no_descriptor_of_the_caller,
         the_runtime_binary_is_out_of_reach,
         cgroup_paths_stay_below_the_root,
@@ -358,6 +359,24 @@ fn descriptors_of_the_runtime_lead_nowhere(world: &World) -> Outcome {
             let ran = contained(world, &canary, &world.bundle().args(&[&program]), &program);
             assert_ne!(ran.code, Some(0), "{program}: {ran}");
         }
+    }
+    Ok(())
+}
+
+/// A created container may wait for days: beyond its streams it has sockets to the runtime and, for its hooks, its root
+/// and the file they print to.
+fn what_waits_for_start_holds_nothing_of_the_host(world: &World) -> Outcome {
+    world.only_orlop()?;
+    let hook = serde_json::json!([{"path": "/bin/true"}]);
+    let hooked = world.bundle().edit(|config| config["hooks"]["startContainer"] = hook);
+    for (bundle, files) in [(world.bundle(), 0), (hooked, 2)] {
+        let pid = world.pid(&world.create(&bundle));
+        let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        let beyond = entries.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().unwrap() > 2);
+        let targets = beyond.map(|entry| fs::read_link(entry.path()).unwrap().to_string_lossy().into_owned());
+        let others: Vec<String> = targets.filter(|target| !target.starts_with("socket:")).collect();
+        let known = |target: &String| target == "/" || target.starts_with("/memfd:");
+        assert!(others.len() == files && others.iter().all(known), "{others:?}");
     }
     Ok(())
 }

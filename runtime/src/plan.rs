@@ -133,7 +133,7 @@ pub fn create<'a>(inputs: &'a Inputs<'a>) -> Plan<'a> {
             before_ready(inputs, process, &mut steps);
             last_steps(inputs, process, handles, &mut steps);
         }
-        None => steps.push(await_start(handles)),
+        None => steps.extend([close(inputs, handles, Some(handles.start)), await_start(handles)]),
     }
     let keep = inputs.descriptors + opens.iter().count();
     let keep = u32::try_from(keep).unwrap_or(u32::MAX);
@@ -365,12 +365,17 @@ fn last_steps<'a>(
     for step in inputs.filter.map_or(Order::Late, |filter| filter.order).steps() {
         match step {
             Last::Identity => become_user(process, steps),
-            Last::Go => steps.extend([process.program.find_step(), await_start(handles)]),
+            Last::Go => {
+                steps.push(process.program.find_step());
+                // It may wait for days, and what it holds of the host must not be there to be found.
+                steps.push(close(inputs, handles, Some(handles.start)));
+                steps.push(await_start(handles));
+            }
             Last::Load => {
                 // Lowering a limit needs no right, and a low one would have hindered the steps above.
                 steps.extend(process.limits.rlimit_steps());
                 // The fewest calls follow the filter, and none that a profile older than openat2(2) would refuse.
-                steps.push(close(inputs, handles));
+                steps.push(close(inputs, handles, None));
                 steps.extend(inputs.filter.map(Filter::step));
             }
             Last::StartContainer => {
@@ -383,10 +388,10 @@ fn last_steps<'a>(
     }
 }
 
-fn close<'a>(inputs: &Inputs<'a>, handles: Handles) -> Step<'a> {
+fn close<'a>(inputs: &Inputs<'a>, handles: Handles, start: Option<Fd>) -> Step<'a> {
     let first = u32::try_from(inputs.descriptors).unwrap_or(u32::MAX);
     let output = handles.hook_output.filter(|_| !inputs.config.hooks.start_container.is_empty());
-    Step::new("", Op::CloseHandles { first, output })
+    Step::new("", Op::CloseHandles { first, output, start })
 }
 
 impl Filter {

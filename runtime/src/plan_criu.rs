@@ -148,7 +148,7 @@ fn execute<'a>(program: &'a Program, steps: &mut Vec<Step<'a>>) {
     let list = |strings: &'a Strings| -> List<'a> { strings.list() };
     steps.push(Step::new("", Op::ResetSignals));
     steps.push(Step::new("criu", Op::FindExecutable { candidates: list(&program.candidates) }));
-    steps.push(Step::new("", Op::CloseHandles { first: program.descriptors, output: None }));
+    steps.push(Step::new("", Op::CloseHandles { first: program.descriptors, output: None, start: None }));
     steps.push(Step::new("criu", Op::Execute { args: list(&program.args), env: list(&program.env) }));
 }
 

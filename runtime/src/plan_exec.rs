@@ -251,7 +251,10 @@ fn run<'a>(inputs: &'a Inputs<'a>, steps: &mut Vec<Step<'a>>) {
             Last::Go => steps.push(process.program.find_step()),
             Last::Load => {
                 steps.extend(process.limits.rlimit_steps());
-                steps.push(Step::new("", Op::CloseHandles { first: places.program, output: None }));
+                steps.push(Step::new(
+                    "",
+                    Op::CloseHandles { first: places.program, output: None, start: None },
+                ));
                 steps.extend(filter.clone());
             }
             Last::StartContainer => {}

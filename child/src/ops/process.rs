@@ -126,15 +126,24 @@ impl Executor<'_> {
         task::set_mempolicy(mode, nodes.0, max_node).called("set_mempolicy")
     }
 
-    pub(crate) fn close_handles(&mut self, first: u32, output: Option<Fd>) -> Result<(), Failure> {
-        self.root = None;
-        self.dev = None;
-        self.empty = None;
-        self.null = None;
+    pub(crate) fn close_handles(
+        &mut self,
+        first: u32,
+        output: Option<Fd>,
+        start: Option<Fd>,
+    ) -> Result<(), Failure> {
+        // A startContainer hook begins in the root, and only what waits for start may still run one.
+        if start.is_none() || output.is_none() {
+            self.root = None;
+        }
+        (self.proc, self.dev, self.empty, self.null) = (None, None, None, None);
         let socket = self.socket.as_raw_fd().unsigned_abs();
-        let output = output.map_or(socket, |fd| fd.0.unsigned_abs());
+        let or_socket = |fd: Option<Fd>| fd.map_or(socket, |fd| fd.0.unsigned_abs());
+        let root = self.root.as_ref().map(|root| Fd(root.as_raw_fd()));
+        let mut keep = [socket, or_socket(output), or_socket(start), or_socket(root)];
+        keep.sort_unstable();
         let mut next = first;
-        for kept in [socket.min(output), socket.max(output)] {
+        for kept in keep {
             if kept > next {
                 close_range(next, kept - 1, 0).called("close_range")?;
             }
