@@ -33,7 +33,7 @@ fn one(input: &mut Unstructured<'_>) -> arbitrary::Result<()> {
     let Ok(filter) = compile(&profile, native, &Support::default()) else { return Ok(()) };
     assert_eq!(program::check(&filter.instructions), Ok(()));
     assert_eq!(dump::text(&filter).lines().count(), filter.instructions.len());
-    order::blocked(&filter, native, order::NoNewPrivileges::Set);
+    let _ = order::blocked(&filter, native, order::Order::Late, order::Hooks::Run);
     let data = Data { number, audit: native.audit(), arguments };
     let answer = program::run(&filter.instructions, native.endian(), &data).expect("a program that was checked");
     let words = program::possible(&filter.instructions, native.audit(), number);
