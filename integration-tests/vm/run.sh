@@ -203,6 +203,9 @@ fi
 for name in "$@"; do run_machine "$name"; done
 for name in "$@"; do cat "$out/$name"/results/*.log 2>/dev/null; done | awk '
   /^test result:/ { passed += $4; failed += $6; ignored += $8 }
+  /^ok .*# SKIP|^not ok .*# TODO/ { ignored++; next }
+  /^ok / { passed++ }
+  /^not ok / { failed++ }
   END { printf "%d tests: %d passed, %d failed, %d skipped\n", passed + failed + ignored, passed, failed, ignored }'
 if [ ${#failed[@]} -gt 0 ]; then
   printf 'failed: %s\n' "${failed[@]}" >&2
