@@ -5,11 +5,11 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::io::{Errno, read, write};
+use rustix::io::{Errno, ioctl_fionread, read, write};
 use rustix::pipe::{SpliceFlags, splice};
 use rustix::time::Timespec;
 
@@ -23,7 +23,10 @@ const TURNS: u32 = 16;
 
 /// How soon a fifo is tried again whose client is not there, at first and after a long time. The kernel tells nobody that
 /// a reader has come: it wakes those who wait in open(2), which the shim must not.
-const CLIENT: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
+const CLIENT: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(1)];
+
+/// How long a client may leave the end of a stream unread before nobody waits for it any more.
+const UNREAD: Duration = Duration::from_secs(1);
 
 /// Which way a stream goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +44,7 @@ pub(crate) enum Need {
     Source,
     /// Room to write.
     Sink,
-    /// The client, who has not opened its end of the fifo yet.
+    /// The client, who has not opened its end of the fifo yet, or not read the last of the stream.
     Client,
     /// A turn of its own: it copied as much as it may at once.
     Turn,
@@ -79,6 +82,8 @@ pub(crate) struct Copier {
     pending: Vec<u8>,
     /// How long to wait for the client before its fifo is tried again.
     client: Duration,
+    /// When the source was found to be at its end.
+    ended: Option<Instant>,
 }
 
 /// The outcome of one attempt.
@@ -91,7 +96,8 @@ impl Copier {
     /// A stream of the process `key`.
     pub(crate) fn new(key: Key, direction: Direction, source: OwnedFd, sink: Sink) -> Self {
         let [client, _] = CLIENT;
-        Self { key, direction, source, sink, hold: None, splices: true, pending: Vec::new(), client }
+        let (pending, ended) = (Vec::new(), None);
+        Self { key, direction, source, sink, hold: None, splices: true, pending, client, ended }
     }
 
     /// When to look again for a client that is not there: each time an eighth later than the last, so that one who comes
@@ -101,6 +107,11 @@ impl Copier {
         let now = self.client;
         self.client = (now + now / 8).min(longest);
         now
+    }
+
+    /// Whether only its client keeps this stream from its end.
+    pub(crate) fn awaits_client(&self) -> bool {
+        matches!(self.sink, Sink::Fifo(_)) || self.ended.is_some()
     }
 
     /// Somebody waits for this stream to end: a client that comes is to be noticed soon.
@@ -113,13 +124,31 @@ impl Copier {
         if !self.open_fifo() {
             return Need::Client;
         }
+        if self.ended.is_some() {
+            return self.until_read();
+        }
         for _ in 0..TURNS {
             match self.step(buffer) {
                 Step::Copied => {}
+                Step::Need(Need::Nothing) => return self.until_read(),
                 Step::Need(need) => return need,
             }
         }
         Need::Turn
+    }
+
+    /// At the end of the source: whether the client has read all of it. One that hears of the process's end while it still
+    /// opens its fifo gives the fifo up, and what is in it would be lost.
+    fn until_read(&mut self) -> Need {
+        if self.ended.is_none() {
+            self.look_soon();
+        }
+        let ended = *self.ended.get_or_insert_with(Instant::now);
+        let (Direction::Out, Sink::Open(sink), Some(_)) = (self.direction, &self.sink, &self.hold) else {
+            return Need::Nothing;
+        };
+        let unread = ioctl_fionread(sink).unwrap_or(0) > 0;
+        if unread && ended.elapsed() < UNREAD { Need::Client } else { Need::Nothing }
     }
 
     /// Opens the client's fifo for writing, which fails until there is a reader, and then for reading, so that a reader
@@ -294,12 +323,12 @@ mod tests {
         let looks: Vec<Duration> = std::iter::repeat_with(|| copier.next_look()).take(100).collect();
         let mut waited = Duration::ZERO;
         for look in &looks {
-            assert!(*look <= Duration::from_millis(10) + waited / 8 && *look <= Duration::from_secs(1));
+            assert!(*look <= CLIENT[0] + waited / 8 && *look <= Duration::from_secs(1));
             waited += *look;
         }
         assert_eq!(looks[99], Duration::from_secs(1));
         copier.look_soon();
-        assert_eq!(copier.next_look(), Duration::from_millis(10));
+        assert_eq!(copier.next_look(), CLIENT[0]);
     }
 
     #[test]
@@ -321,6 +350,13 @@ mod tests {
         let mut got = [0; 16];
         assert_eq!(reader().read(&mut got).unwrap(), 6);
         assert_eq!(&got[..6], b"onetwo");
+        let mut last = reader();
+        from.write_all(b"three").unwrap();
+        drop(from);
+        assert_eq!(copier.run(&mut buffer), Need::Client, "the end is not read");
+        assert!(copier.awaits_client());
+        assert_eq!(last.read(&mut got).unwrap(), 5);
+        assert_eq!(copier.run(&mut buffer), Need::Nothing);
         std::fs::remove_file(path).unwrap();
     }
 }

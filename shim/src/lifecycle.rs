@@ -466,12 +466,12 @@ impl Shim {
         }
     }
 
-    /// Tries the fifos of a process at once whose clients are not there, and often from now on.
+    /// Looks at once for the clients of a process that are not there or have not read the last, and often from now on.
     fn look_for_clients(&mut self, key: &Key) {
         let serials = self.process(key).map(|process| process.copiers.clone()).unwrap_or_default();
         for serial in serials {
             let Some(copier) = self.copiers.get_mut(&serial) else { continue };
-            if matches!(copier.sink, Sink::Fifo(_)) {
+            if copier.awaits_client() {
                 copier.look_soon();
                 self.timers.cancel(&Timer::Copy(serial));
                 self.copy(serial);
