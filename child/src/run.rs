@@ -45,6 +45,8 @@ pub struct Executor<'a> {
     pub(crate) executable: Option<&'a CStr>,
     /// HOME=..., where it had to be looked up.
     pub(crate) home: Option<Home>,
+    /// `LISTEN_PID=number` with its terminator.
+    pub(crate) listen_pid: [u8; 24],
     /// Whether the working directory was entered.
     pub(crate) entered: bool,
     /// Whether a filter was loaded, which may forbid to send messages.
@@ -93,6 +95,7 @@ impl<'a> Executor<'a> {
             null: None,
             executable: None,
             home: None,
+            listen_pid: [0; 24],
             entered: false,
             filtered: false,
             room,

@@ -493,10 +493,18 @@ impl State {
     /// `Kernel`.
     pub fn open_init(&self) -> Result<Option<OwnedFd>> {
         let Some(init) = self.init else { return Ok(None) };
-        if self.boot_id != crate::procfs::boot_id()? {
+        if !self.is_of_this_boot()? {
             return Ok(None);
         }
         Ok(init.open()?.filter(|init| is_alive(init)))
+    }
+
+    /// Whether it was created in this boot: the numbers and groups of another one may belong to anybody now.
+    ///
+    /// # Errors
+    /// `Kernel`.
+    pub fn is_of_this_boot(&self) -> Result<bool> {
+        Ok(self.boot_id == crate::procfs::boot_id()?)
     }
 
     /// What the container is doing, seen from its first process and the shared page.

@@ -54,6 +54,8 @@ impl<'a> Executor<'a> {
     }
 
     pub(crate) fn find_executable(&mut self, candidates: List<'a>) -> Result<(), Failure> {
+        // Looked up early, as the filter need not allow getpid(2).
+        self.listen_pid = listen_pid();
         let mut worst = Errno::NOENT;
         for path in candidates.iter() {
             match executable(path) {
@@ -134,9 +136,9 @@ impl<'a> Executor<'a> {
         let path = self.executable.ok_or(Failure::new("exec", Errno::NOENT))?;
         let home = self.home.take();
         let home = home.as_ref().and_then(|home| CStr::from_bytes_until_nul(&home.entry).ok());
-        let listener = listener_of_this_process();
-        let listener = CStr::from_bytes_until_nul(&listener).unwrap_or(UNFINISHED);
-        let finished = |text| if text == UNFINISHED { listener } else { text };
+        let listen_pid = self.listen_pid;
+        let listen_pid = CStr::from_bytes_until_nul(&listen_pid).unwrap_or(UNFINISHED);
+        let finished = |text| if text == UNFINISHED { listen_pid } else { text };
         let (env, args) = (self.pointers(env, home, finished)?, self.pointers(args, None, as_it_is)?);
         self.page.set_phase(Phase::Executing);
         Err(Failure::new("execve", args.execve(path, &env)))
@@ -164,7 +166,7 @@ impl Executor<'_> {
 const UNFINISHED: &CStr = c"LISTEN_PID=";
 
 /// The same with the number that this process has in its own pid namespace.
-fn listener_of_this_process() -> [u8; 24] {
+fn listen_pid() -> [u8; 24] {
     let mut entry = [0; 24];
     let mut pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
     let mut digits = [0; 10];

@@ -44,7 +44,8 @@ fn send(init: &OwnedFd, state: &State, signal: i32) -> Result<()> {
 
 /// What outlived the first process, if anything did.
 fn kill_left_behind(state: &State) -> Result<()> {
-    if state.cgroup.is_empty() {
+    // What has the group's name after another boot is another's.
+    if state.cgroup.is_empty() || !state.is_of_this_boot()? {
         return Err(not_running(state));
     }
     let group = group(state)?;
