@@ -83,6 +83,8 @@ bench: packages build
 	cargo bench -q -p seccomp --bench compile -- --out $(abspath bench-results)/seccomp.json
 	ORLOP=$(abspath $(DIST))/orlop $(RELEASE)/bench --out bench-results
 	cargo bench --quiet -p cgroups --bench prepare | tee bench-results/cgroups.txt
+	SHIM=$(abspath $(DIST))/containerd-shim-orlop-v2 $(RELEASE)/layout v1 -- \
+	  cargo bench -q -p containerd-shim-orlop-v2 --bench shim -- --out $(abspath bench-results)
 
 check:
 	cargo fmt --all --check
